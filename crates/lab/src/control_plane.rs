@@ -1,0 +1,150 @@
+//! The small size: etcd and an API server on free ports of loopback, ready in seconds, several at once.
+//!
+//! No Pod ever runs there: tests write Pods and their status themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kubernetes::Binaries;
+use crate::pki::Authority;
+use crate::process::{self, Process};
+use crate::{apiserver, crds, paths};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A running etcd and API server; dropping it ends both and removes their state.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// The kubeconfig of a cluster administrator.
+    pub kubeconfig: PathBuf,
+    dir: PathBuf,
+    kept: bool,
+}
+
+impl ControlPlane {
+    /// Starts one on free ports, with the CRDs installed. First removes what a crashed caller left.
+    ///
+    /// Fails with the log's end when etcd or the API server ends, or is not ready in 60 s.
+    pub async fn start() -> Result<Self> {
+        remove_abandoned()?;
+        let binaries = tokio::task::spawn_blocking(Binaries::find_or_build).await.context("finding Kubernetes")??;
+        // Another process may take a port between looking and listening: then look again.
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::try_start(&binaries, None).await {
+                Err(error) if tries < 3 && format!("{error:#}").contains("address already in use") => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// As [`ControlPlane::start`], with the API server on `port`: an error says so when it is taken.
+    pub async fn start_on(port: u16) -> Result<Self> {
+        remove_abandoned()?;
+        let binaries = tokio::task::spawn_blocking(Binaries::find_or_build).await.context("finding Kubernetes")??;
+        Self::try_start(&binaries, Some(port)).await
+    }
+
+    /// Lets it run on after this value and this process are gone, until [`remove_all`].
+    pub fn keep(mut self) -> Result<PathBuf> {
+        self.kept = true;
+        fs::write(self.dir.join("owner"), "kept").context("marking the control plane as kept")?;
+        Ok(self.kubeconfig.clone())
+    }
+
+    /// A client with an administrator's rights.
+    pub async fn client(&self) -> Result<kube::Client> {
+        apiserver::client(&self.kubeconfig).await
+    }
+
+    async fn try_start(binaries: &Binaries, port: Option<u16>) -> Result<Self> {
+        let [etcd_port, peer_port, free] = apiserver::free_ports()?;
+        let port = port.unwrap_or(free);
+        std::net::TcpListener::bind(("127.0.0.1", port))
+            .with_context(|| format!("port {port} of loopback is taken\nhint: leave --port away for a free one"))?;
+        let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = paths::control_planes().join(unique);
+        fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
+        fs::write(dir.join("owner"), process::own_identity()).context("writing who owns the control plane")?;
+        let server = format!("https://127.0.0.1:{port}");
+        let authority = Authority::create(&dir.join("pki"))?;
+        authority.issue("apiserver", "kube-apiserver", None, &["localhost", "kubernetes.default.svc", "127.0.0.1"])?;
+        let kubeconfig = authority.kubeconfig("admin", "admin", Some("system:masters"), &server)?;
+        let plane = Self { kubeconfig, dir: dir.clone(), kept: false };
+
+        let etcd = Process::start(&dir, "etcd", &apiserver::etcd(binaries, &dir, etcd_port, peer_port))?;
+        let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+        let mut command = apiserver::apiserver(binaries, &dir, etcd_port, loopback, port);
+        // Loopback is no address for a Service's endpoint, and nobody makes ServiceAccounts here.
+        command.args(["--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount"]);
+        let server = Process::start(&dir, "kube-apiserver", &command)?;
+        let client = plane.client().await?;
+        apiserver::ready(&client, &[etcd, server], Duration::from_mins(1)).await?;
+        crds::install(&client).await?;
+        Ok(plane)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = remove(&self.dir)
+        {
+            tracing::warn!("leaving a control plane behind: {error:#}");
+        }
+    }
+}
+
+/// The state folders of all control planes, and whether each one's owner still lives.
+#[must_use]
+pub fn list() -> Vec<(PathBuf, bool)> {
+    let folders = fs::read_dir(paths::control_planes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.map(|dir| (dir.clone(), owned(&dir))).collect()
+}
+
+/// Ends every control plane whose owner is gone, and the kept ones; refuses none. Returns how many there were.
+pub fn remove_all() -> Result<usize> {
+    let mut count = 0;
+    for (dir, owned) in list() {
+        if !owned || is_kept(&dir) {
+            remove(&dir)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn remove_abandoned() -> Result<()> {
+    for (dir, owned) in list() {
+        if !owned {
+            remove(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+fn owned(dir: &Path) -> bool {
+    // A folder is made before its owner is written: only its age tells an abandoned one from a new one.
+    let young = || fs::metadata(dir).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+    match fs::read_to_string(dir.join("owner")) {
+        Ok(owner) => owner == "kept" || process::identity_alive(&owner),
+        Err(_) => young().is_some_and(|age| age < Duration::from_mins(1)),
+    }
+}
+
+fn is_kept(dir: &Path) -> bool {
+    fs::read_to_string(dir.join("owner")).is_ok_and(|owner| owner == "kept")
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    process::stop_all(dir, Duration::from_millis(1500));
+    if let Some(process) = Process::of(dir).iter().find(|process| process.alive()) {
+        bail!("`{}` (pid {}) does not end", process.name, process.pid);
+    }
+    fs::remove_dir_all(dir).with_context(|| format!("removing `{}`", dir.display()))
+}

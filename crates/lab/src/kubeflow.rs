@@ -1,0 +1,5 @@
+//! x
+/// x
+pub async fn run(_c: kube::Client) -> anyhow::Result<()> {
+    std::future::pending().await
+}

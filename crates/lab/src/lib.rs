@@ -1,0 +1,19 @@
+//! A real Kubernetes on one machine, for Fairlead's tests and its demo. For development only.
+//!
+//! Two sizes: a [`control_plane::ControlPlane`] (etcd and API server, ready in seconds, several at once) and the
+//! [`cluster::Cluster`] (real Pods, one at a time). Kubeflow's controllers are stood in for by [`kubeflow`].
+
+pub mod apiserver;
+pub mod cluster;
+pub mod components;
+pub mod control_plane;
+pub mod crds;
+pub mod demo;
+pub mod images;
+pub mod kubeflow;
+pub mod kubernetes;
+pub mod node;
+pub mod paths;
+pub mod pki;
+pub mod process;
+pub mod service_map;

@@ -1,0 +1,172 @@
+//! The lab's command line: what `make lab-up`, `make demo` and `make test` run.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use fairlead_lab::cluster::{self, Cluster};
+use fairlead_lab::control_plane::{self, ControlPlane};
+use fairlead_lab::process::Process;
+use fairlead_lab::{apiserver, demo, kubeflow, paths, service_map};
+
+/// A real Kubernetes on this machine, for Fairlead's tests and its demo.
+///
+/// `up` starts one node with real Pods in namespaces of its own; `down` leaves nothing of it. Needs root.
+/// `FAIRLEAD_KUBE_BIN=DIR` takes Kubernetes binaries from DIR (1.20 and 1.36 are known to work); without it, 1.20.2 is
+/// built once from Debian's source package.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Starts the cluster, or says that it runs; prints the kubeconfig's path
+    Up {
+        /// Start only etcd and an API server on loopback, as often as you like; no Pods, no root
+        #[arg(long)]
+        control_plane: bool,
+        /// The API server's port with --control-plane; a free one by default
+        #[arg(long, requires = "control_plane")]
+        port: Option<u16>,
+    },
+    /// Ends the cluster and the kept control planes, and removes what a crash left
+    Down,
+    /// Shows what runs, with memory; exits with 1 when no cluster is up
+    Status,
+    /// Starts the cluster, runs a command with its KUBECONFIG, and ends what it started, also when the command fails
+    Run {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+    /// Shows the main job: cluster, notebook, key, `ssh` into the Pod
+    Demo,
+    /// Ends the demo and its cluster
+    DemoDown,
+    /// Runs the stand-in for Kubeflow's controllers (the cluster starts it itself)
+    #[command(hide = true)]
+    Kubeflow {
+        #[arg(long)]
+        kubeconfig: PathBuf,
+    },
+    /// Runs the stand-in for kube-proxy (the cluster starts it itself where the binaries have none)
+    #[command(hide = true)]
+    ServiceMap {
+        #[arg(long)]
+        kubeconfig: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FAIRLEAD_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| "info,kube=off,kube_client=off".into()))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("starting tokio: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Up { control_plane: true, port } => {
+            let plane = match port {
+                Some(port) => ControlPlane::start_on(port).await?,
+                None => ControlPlane::start().await?,
+            };
+            say(&format!("export KUBECONFIG={}", plane.keep()?.display()));
+        }
+        Verb::Up { .. } => {
+            let cluster = Cluster::shared().await?;
+            say(&format!("export KUBECONFIG={}", cluster.kubeconfig.display()));
+        }
+        Verb::Down => down()?,
+        Verb::Status => return Ok(status()),
+        Verb::Run { command } => return run_with_cluster(&command).await,
+        Verb::Demo => demo::run().await?,
+        Verb::DemoDown => {
+            demo::remove()?;
+            down()?;
+        }
+        Verb::Kubeflow { kubeconfig } => kubeflow::run(apiserver::client(&kubeconfig).await?).await?,
+        Verb::ServiceMap { kubeconfig } => service_map::run(apiserver::client(&kubeconfig).await?).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn down() -> Result<()> {
+    let planes = control_plane::remove_all()?;
+    match (cluster::down()?, planes) {
+        (false, 0) => say("nothing was up"),
+        (cluster, planes) => say(&format!("ended: {} cluster, {planes} control planes", i32::from(cluster))),
+    }
+    Ok(())
+}
+
+fn status() -> ExitCode {
+    for (dir, owned) in control_plane::list() {
+        say(&format!(
+            "control plane {}{}",
+            dir.display(),
+            if owned { "" } else { " (abandoned: the next `down` removes it)" }
+        ));
+    }
+    let processes = Process::of(&paths::cluster());
+    for process in &processes {
+        let state =
+            if process.alive() { format!("{:>4} MiB", process.resident_kib() / 1024) } else { "dead".to_owned() };
+        say(&format!("{:<24} {state:>9}  pid {}", process.name, process.pid));
+    }
+    match Cluster::running() {
+        Some(cluster) => {
+            say(&format!("the cluster is up: export KUBECONFIG={}", cluster.kubeconfig.display()));
+            ExitCode::SUCCESS
+        }
+        None if processes.is_empty() => {
+            say("no cluster is up; start one: make lab-up");
+            ExitCode::FAILURE
+        }
+        None => {
+            say("the cluster is broken; its logs are in the log folder of its state; remove it: make lab-down");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_with_cluster(command: &[String]) -> Result<ExitCode> {
+    let before = Cluster::running().is_some();
+    let cluster = Cluster::shared().await?;
+    let [program, arguments @ ..] = command else { bail!("no command to run") };
+    let mut command = Command::new(program);
+    command.args(arguments).env("KUBECONFIG", &cluster.kubeconfig);
+    let status = tokio::task::spawn_blocking(move || command.status()).await.context("waiting for the command")?;
+    if !before {
+        cluster::down()?;
+    }
+    let status = status.with_context(|| format!("running `{program}`"))?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer goes to stdout; everything else is a log on stderr")]
+fn say(line: &str) {
+    println!("{line}");
+}
