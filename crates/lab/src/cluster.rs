@@ -138,7 +138,6 @@ pub fn down() -> Result<bool> {
 fn remove(dir: &Path) -> Result<()> {
     let _ = fs::remove_file(dir.join("up"));
     node::destroy(dir)?;
-    process::stop_all(dir, Duration::from_secs(1));
     fs::remove_dir_all(dir).with_context(|| format!("removing `{}`", dir.display()))
 }
 
