@@ -63,12 +63,18 @@ pub fn apiserver(binaries: &Binaries, dir: &Path, etcd: u16, address: IpAddr, po
 /// A client for the API server of `kubeconfig`, with the retries of kube's client off: a starting API server answers
 /// 503 with `retry-after: 10`, and ten silent seconds are worse than an error (seen with kube 5.0).
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    client_as(kubeconfig, None).await
+}
+
+/// The same acting as another user, such as `system:serviceaccount:NAMESPACE:NAME`, with that user's rights.
+pub async fn client_as(kubeconfig: &Path, user: Option<&str>) -> Result<Client> {
     // Two crates may each have installed it; whoever was first is right.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let read = Kubeconfig::read_from(kubeconfig).with_context(|| format!("reading `{}`", kubeconfig.display()))?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(read, &options).await.context("using the lab's kubeconfig")?;
     config.default_retry = false;
+    config.auth_info.impersonate = user.map(str::to_owned);
     Client::try_from(config).context("making a client for the API server")
 }
 

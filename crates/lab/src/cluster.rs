@@ -13,7 +13,7 @@ use crate::kubernetes::Binaries;
 use crate::node::{self, Node};
 use crate::pki::Authority;
 use crate::process::{self, Process};
-use crate::{apiserver, components, crds, paths};
+use crate::{apiserver, cgroups, components, crds, images, paths, state};
 
 /// The node's name.
 pub const NODE_NAME: &str = "lab-node";
@@ -29,13 +29,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The running cluster, started first when there is none. Callers in other processes wait for each other.
+    /// The running cluster, started first when there is none, with the images as they are now.
+    ///
+    /// Callers in other processes wait for each other.
     pub async fn shared() -> Result<Self> {
         paths::require_root("a cluster")?;
         let _lock = tokio::task::spawn_blocking(lock).await.context("waiting for the lab's lock")??;
         if let Some(running) = Self::running() {
+            running.import(&build_images().await?)?;
             return Ok(running);
         }
+        state::refuse_foreign(&paths::cluster())?;
         if paths::cluster().exists() {
             tracing::info!("removing what an earlier cluster left");
             tokio::task::spawn_blocking(|| remove(&paths::cluster())).await.context("removing a dead cluster")??;
@@ -48,12 +52,12 @@ impl Cluster {
         result
     }
 
-    /// The cluster that runs now, if every process of it does.
+    /// The cluster that runs now, if every process of it does and the host reaches it.
     #[must_use]
     pub fn running() -> Option<Self> {
         let dir = paths::cluster();
         let all = Process::of(&dir);
-        let up = dir.join("up").exists() && !all.is_empty() && all.iter().all(Process::alive);
+        let up = dir.join("up").exists() && node::is_connected() && !all.is_empty() && all.iter().all(Process::alive);
         up.then(|| Self { kubeconfig: dir.join("pki/admin.kubeconfig"), dir })
     }
 
@@ -62,10 +66,22 @@ impl Cluster {
         apiserver::client(&self.kubeconfig).await
     }
 
-    /// Makes the images of OCI archives known to the node. What it has already is left alone.
-    pub fn import(&self, archives: &[PathBuf]) -> Result<()> {
-        for archive in archives {
-            components::import(&self.node()?, &self.dir, archive)?;
+    /// A client with another user's rights, such as `system:serviceaccount:NAMESPACE:NAME`.
+    pub async fn client_as(&self, user: &str) -> Result<Client> {
+        apiserver::client_as(&self.kubeconfig, Some(user)).await
+    }
+
+    /// Makes images known to the node. What it has already is left alone.
+    pub fn import(&self, images: &[images::Image]) -> Result<()> {
+        let done = self.dir.join("imported");
+        fs::create_dir_all(&done).with_context(|| format!("making `{}`", done.display()))?;
+        for image in images {
+            let mark = done.join(image.name);
+            if fs::read_to_string(&mark).is_ok_and(|hash| hash == image.hash) {
+                continue;
+            }
+            components::import(&self.node()?, &self.dir, &image.archive)?;
+            fs::write(&mark, &image.hash).with_context(|| format!("writing `{}`", mark.display()))?;
         }
         Ok(())
     }
@@ -80,12 +96,12 @@ impl Cluster {
         let began = Instant::now();
         let say = |what: &str| tracing::info!("{:>5.1} s  {what}", began.elapsed().as_secs_f32());
         let dir = paths::cluster();
-        fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
-        let images = tokio::task::spawn_blocking(crate::images::build).await.context("building images")??;
+        state::make(&dir)?;
+        let images = build_images().await?;
 
         say("namespaces, certificates and configuration");
         let node = Node::create(&dir)?;
-        node::create_cgroups()?;
+        cgroups::create(&dir)?;
         let kubeconfig = certificates(&dir)?;
         components::configure(&dir, &binaries)?;
         let cluster = Self { kubeconfig, dir: dir.clone() };
@@ -101,6 +117,8 @@ impl Cluster {
         apiserver::ready(&client, &[etcd, server], Duration::from_secs(90)).await?;
 
         say("controllers, scheduler, kubelet, the stand-in for Kubeflow");
+        // Before the controller manager: its garbage collector looks for new kinds only every half minute.
+        crds::install(&client).await?;
         start("kube-controller-manager", &components::controller_manager(&dir, &binaries))?;
         start("kube-scheduler", &components::scheduler(&dir, &binaries))?;
         components::wait_for_containerd(&node, &dir, &containerd)?;
@@ -111,7 +129,6 @@ impl Cluster {
         } else {
             Process::start(&dir, "service-map", &own_command("service-map", &cluster.kubeconfig)?)?;
         }
-        crds::install(&client).await?;
         Process::start(&dir, "kubeflow", &own_command("kubeflow", &cluster.kubeconfig)?)?;
 
         say("images");
@@ -121,6 +138,10 @@ impl Cluster {
         say("the node is ready");
         Ok(cluster)
     }
+}
+
+async fn build_images() -> Result<Vec<images::Image>> {
+    tokio::task::spawn_blocking(images::build).await.context("building images")?
 }
 
 /// Ends the cluster and removes everything of it, also what a crash left. Returns whether there was anything.
@@ -136,17 +157,14 @@ pub fn down() -> Result<bool> {
 }
 
 fn remove(dir: &Path) -> Result<()> {
+    state::refuse_foreign(dir)?;
     let _ = fs::remove_file(dir.join("up"));
     node::destroy(dir)?;
-    fs::remove_dir_all(dir).with_context(|| format!("removing `{}`", dir.display()))
+    state::remove(dir)
 }
 
-/// An exclusive lock that the kernel drops with its holder.
 fn lock() -> Result<fs::File> {
-    let path = paths::cluster().with_extension("lock");
-    let file = fs::File::create(&path).with_context(|| format!("opening `{}`", path.display()))?;
-    file.lock().with_context(|| format!("locking `{}`", path.display()))?;
-    Ok(file)
+    paths::lock(&paths::cluster().with_extension("lock"))
 }
 
 fn certificates(dir: &Path) -> Result<PathBuf> {

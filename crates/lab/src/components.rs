@@ -13,9 +13,10 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::apiserver::SERVICE_CIDR;
+use crate::cgroups::CGROUP;
 use crate::cluster::NODE_NAME;
 use crate::kubernetes::Binaries;
-use crate::node::{ADDRESS, BRIDGE, CGROUP, HOST_ADDRESS, Node, POD_CIDR};
+use crate::node::{ADDRESS, BRIDGE, HOST_ADDRESS, Node, POD_CIDR};
 use crate::process::Process;
 
 /// Writes the configuration of containerd, its network plugins and the kubelet.

@@ -3,6 +3,7 @@
 //! No Pod ever runs there: tests write Pods and their status themselves.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::kubernetes::Binaries;
 use crate::pki::Authority;
 use crate::process::{self, Process};
-use crate::{apiserver, crds, paths};
+use crate::{apiserver, crds, paths, state};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -68,7 +69,9 @@ impl ControlPlane {
         std::net::TcpListener::bind(("127.0.0.1", port))
             .with_context(|| format!("port {port} of loopback is taken\nhint: leave --port away for a free one"))?;
         let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = paths::control_planes().join(unique);
+        let planes = paths::control_planes()?;
+        state::make_private(&planes)?;
+        let dir = planes.join(unique);
         fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
         fs::write(dir.join("owner"), process::own_identity()).context("writing who owns the control plane")?;
         let server = format!("https://127.0.0.1:{port}");
@@ -101,26 +104,34 @@ impl Drop for ControlPlane {
 }
 
 /// The state folders of all control planes, and whether each one's owner still lives.
-#[must_use]
-pub fn list() -> Vec<(PathBuf, bool)> {
-    let folders = fs::read_dir(paths::control_planes()).into_iter().flatten().flatten().map(|entry| entry.path());
-    folders.map(|dir| (dir.clone(), owned(&dir))).collect()
+///
+/// Fails when others can write to the folder they are in: what they say there cannot be believed.
+pub fn list() -> Result<Vec<(PathBuf, bool)>> {
+    let planes = paths::control_planes()?;
+    if !planes.exists() {
+        return Ok(Vec::new());
+    }
+    state::refuse_open(&planes)?;
+    let folders = fs::read_dir(&planes).with_context(|| format!("reading `{}`", planes.display()))?;
+    Ok(folders.flatten().map(|entry| entry.path()).map(|dir| (dir.clone(), owned(&dir))).collect())
 }
 
 /// Ends every control plane whose owner is gone, and the kept ones; refuses none. Returns how many there were.
 pub fn remove_all() -> Result<usize> {
     let mut count = 0;
-    for (dir, owned) in list() {
+    for (dir, owned) in list()? {
         if !owned || is_kept(&dir) {
             remove(&dir)?;
             count += 1;
         }
     }
+    // Stays while one is left; and while somebody starts one, whose folder is then made again.
+    let _ = fs::remove_dir(paths::control_planes()?);
     Ok(count)
 }
 
 fn remove_abandoned() -> Result<()> {
-    for (dir, owned) in list() {
+    for (dir, owned) in list()? {
         if !owned {
             remove(&dir)?;
         }
@@ -146,5 +157,36 @@ fn remove(dir: &Path) -> Result<()> {
     if let Some(process) = Process::of(dir).iter().find(|process| process.alive()) {
         bail!("`{}` (pid {}) does not end", process.name, process.pid);
     }
-    fs::remove_dir_all(dir).with_context(|| format!("removing `{}`", dir.display()))
+    // Whoever starts at the same moment clears up the same folder.
+    while dir.exists() {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing `{}`", dir.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_may_remove_the_same_control_plane_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let dir = home.path().join(format!("{round}-0"));
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("owner"), "1 1").unwrap();
+            std::thread::scope(|scope| {
+                let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| remove(&dir))).collect();
+                for caller in callers {
+                    caller.join().unwrap().unwrap();
+                }
+            });
+            assert!(!dir.exists());
+        }
+    }
 }

@@ -23,6 +23,7 @@ impl Binaries {
             return Self::in_folder(Path::new(&dir)).context("using `FAIRLEAD_KUBE_BIN`");
         }
         let dir = paths::cache()?.join("kubernetes-1.20.2");
+        let _lock = paths::lock(&dir.with_extension("lock"))?;
         if !dir.join("complete").exists() {
             let script = paths::project().join("lab/build-kubernetes");
             let status = Command::new(&script).arg(&dir).status();

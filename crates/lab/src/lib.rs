@@ -4,6 +4,8 @@
 //! [`cluster::Cluster`] (real Pods, one at a time). Kubeflow's controllers are stood in for by [`kubeflow`].
 
 pub mod apiserver;
+pub mod bench;
+pub mod cgroups;
 pub mod cluster;
 pub mod components;
 pub mod control_plane;
@@ -17,3 +19,4 @@ pub mod paths;
 pub mod pki;
 pub mod process;
 pub mod service_map;
+pub mod state;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use fairlead_lab::cluster::{self, Cluster};
 use fairlead_lab::control_plane::{self, ControlPlane};
 use fairlead_lab::process::Process;
-use fairlead_lab::{apiserver, demo, kubeflow, paths, service_map};
+use fairlead_lab::{apiserver, bench, demo, kubeflow, paths, service_map};
 
 /// A real Kubernetes on this machine, for Fairlead's tests and its demo.
 ///
@@ -47,6 +47,8 @@ enum Verb {
     Demo,
     /// Ends the demo and its cluster
     DemoDown,
+    /// Measures the lab and a notebook's sshd, in rounds; prints a Markdown table. Ends a running cluster first
+    Bench,
     /// Runs the stand-in for Kubeflow's controllers (the cluster starts it itself)
     #[command(hide = true)]
     Kubeflow {
@@ -100,13 +102,14 @@ async fn run(verb: Verb) -> Result<ExitCode> {
             say(&format!("export KUBECONFIG={}", cluster.kubeconfig.display()));
         }
         Verb::Down => down()?,
-        Verb::Status => return Ok(status()),
+        Verb::Status => return status(),
         Verb::Run { command } => return run_with_cluster(&command).await,
         Verb::Demo => demo::run().await?,
         Verb::DemoDown => {
             demo::remove()?;
             down()?;
         }
+        Verb::Bench => say(&bench::run().await?),
         Verb::Kubeflow { kubeconfig } => kubeflow::run(apiserver::client(&kubeconfig).await?).await?,
         Verb::ServiceMap { kubeconfig } => service_map::run(apiserver::client(&kubeconfig).await?).await?,
     }
@@ -122,8 +125,8 @@ fn down() -> Result<()> {
     Ok(())
 }
 
-fn status() -> ExitCode {
-    for (dir, owned) in control_plane::list() {
+fn status() -> Result<ExitCode> {
+    for (dir, owned) in control_plane::list()? {
         say(&format!(
             "control plane {}{}",
             dir.display(),
@@ -136,7 +139,7 @@ fn status() -> ExitCode {
             if process.alive() { format!("{:>4} MiB", process.resident_kib() / 1024) } else { "dead".to_owned() };
         say(&format!("{:<24} {state:>9}  pid {}", process.name, process.pid));
     }
-    match Cluster::running() {
+    Ok(match Cluster::running() {
         Some(cluster) => {
             say(&format!("the cluster is up: export KUBECONFIG={}", cluster.kubeconfig.display()));
             ExitCode::SUCCESS
@@ -149,7 +152,7 @@ fn status() -> ExitCode {
             say("the cluster is broken; its logs are in the log folder of its state; remove it: make lab-down");
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 async fn run_with_cluster(command: &[String]) -> Result<ExitCode> {

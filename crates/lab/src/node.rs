@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::apiserver::SERVICE_CIDR;
+use crate::cgroups;
 use crate::process::{self, Process, children};
 
 /// The host's interface to the node.
@@ -35,6 +36,9 @@ const SYSCTLS: [&str; 5] = [
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 ];
+
+/// Their values before, in the state folder.
+const SAVED: &str = "sysctls";
 
 /// The namespaces, held by a process that does nothing but reap.
 #[derive(Debug, Clone)]
@@ -141,76 +145,20 @@ pub fn destroy(dir: &Path) -> Result<()> {
     if !left.is_empty() {
         bail!("processes of the lab do not end: {}", left.join(", "));
     }
-    if interface_exists(INTERFACE) {
+    // Without this file it never got as far as making anything, and what is there is another lab's.
+    if !dir.join(SAVED).exists() {
+        return Ok(());
+    }
+    if is_connected() {
         // It goes with the namespace a moment later in any case, so somebody may be quicker.
         let _ = sh("removing the host's interface to the node", &format!("ip link del {INTERFACE}"));
     }
-    remove_cgroups()?;
+    cgroups::remove(dir)?;
     restore_sysctls(dir)
 }
 
-/// The name of the lab's cgroup, below which the kubelet makes those of Pods.
-pub const CGROUP: &str = "fairlead-lab";
-
-/// Makes the lab's cgroup in every hierarchy (v1) or with every controller (v2).
-pub fn create_cgroups() -> Result<()> {
-    for root in hierarchies() {
-        let dir = root.join(CGROUP);
-        if root.join("cgroup.controllers").exists() && root.join("cgroup.subtree_control").exists() {
-            let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-            fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
-            for controller in controllers.split_whitespace() {
-                // Some cannot be switched on everywhere; the kubelet says which it misses.
-                let _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
-                let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
-            }
-            continue;
-        }
-        fs::create_dir_all(&dir).with_context(|| format!("making `{}`", dir.display()))?;
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(value) = fs::read_to_string(root.join(file)) {
-                fs::write(dir.join(file), value).with_context(|| format!("setting `{file}` of the lab's cgroup"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn remove_cgroups() -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    for root in hierarchies() {
-        let top = root.join(CGROUP);
-        // The kernel lets a cgroup go only a moment after its last process.
-        while top.exists() {
-            remove_empty(&top);
-            if top.exists() && Instant::now() > deadline {
-                bail!("the cgroup `{}` is still in use", top.display());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    Ok(())
-}
-
-fn remove_empty(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_empty(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(dir);
-}
-
-/// The roots of cgroups: one with v2, one for each controller with v1.
-fn hierarchies() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let of_cgroups = |line: &&str| matches!(line.split(' ').nth(2), Some("cgroup" | "cgroup2"));
-    let roots = mounts.lines().filter(of_cgroups).filter_map(|line| line.split(' ').nth(1));
-    roots.filter(|root| root.starts_with("/sys/fs/cgroup")).map(PathBuf::from).collect()
-}
-
 fn refuse_taken() -> Result<()> {
-    if interface_exists(INTERFACE) {
+    if is_connected() {
         bail!(
             "the interface `{INTERFACE}` is there already, and not from this lab's state folder\nhint: ip link del {INTERFACE}"
         );
@@ -228,22 +176,20 @@ fn refuse_taken() -> Result<()> {
     Ok(())
 }
 
-fn interface_exists(name: &str) -> bool {
-    Path::new("/sys/class/net").join(name).exists()
+/// Whether the host has its interface to a node.
+pub(crate) fn is_connected() -> bool {
+    Path::new("/sys/class/net").join(INTERFACE).exists()
 }
 
 fn save_sysctls(dir: &Path) -> Result<()> {
     let value = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
     let line = |name: &&str| format!("{name} {}", value(name).trim());
-    let text = SYSCTLS.iter().map(line).collect::<Vec<_>>().join(
-        "
-",
-    );
-    fs::write(dir.join("sysctls"), text).context("remembering the machine's sysctls")
+    let text = SYSCTLS.iter().map(line).collect::<Vec<_>>().join("\n");
+    fs::write(dir.join(SAVED), text).context("remembering the machine's sysctls")
 }
 
 fn restore_sysctls(dir: &Path) -> Result<()> {
-    for line in fs::read_to_string(dir.join("sysctls")).unwrap_or_default().lines() {
+    for line in fs::read_to_string(dir.join(SAVED)).unwrap_or_default().lines() {
         let Some((name, value)) = line.split_once(' ') else {
             continue;
         };

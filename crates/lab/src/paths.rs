@@ -1,5 +1,6 @@
 //! Where the lab keeps things: built binaries and images in a cache, everything that runs in a state folder.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -22,17 +23,17 @@ pub fn cache() -> Result<PathBuf> {
 /// memory on most machines, and containerd unpacks images here.
 #[must_use]
 pub fn cluster() -> PathBuf {
-    std::env::var_os("FAIRLEAD_LAB_DIR").map_or_else(|| "/var/lib/fairlead-lab".into(), PathBuf::from)
+    let named = std::env::var_os("FAIRLEAD_LAB_DIR").filter(|value| !value.is_empty());
+    named.map_or_else(|| "/var/lib/fairlead-lab".into(), PathBuf::from)
 }
 
-/// The folder that holds one state folder per control plane: `control-planes` beside the cluster's state for root,
-/// below the temporary folder for others.
-#[must_use]
-pub fn control_planes() -> PathBuf {
+/// The folder that holds one state folder per control plane: beside the cluster's state for root, in the cache for
+/// others. Not below `/tmp`, where anybody may make a folder of this name first.
+pub fn control_planes() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
-        cluster().with_file_name("fairlead-lab-control-planes")
+        Ok(cluster().with_file_name("fairlead-lab-control-planes"))
     } else {
-        std::env::temp_dir().join(format!("fairlead-lab-control-planes-{}", rustix::process::geteuid().as_raw()))
+        Ok(cache()?.join("control-planes"))
     }
 }
 
@@ -49,4 +50,14 @@ pub fn require_root(doing: &str) -> Result<()> {
         return Ok(());
     }
     bail!("{doing} needs root: it makes namespaces, mounts and cgroups\nhint: sudo -E make lab-up");
+}
+
+/// Waits for an exclusive lock, which the kernel drops with its holder.
+pub fn lock(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
+    }
+    let file = File::create(path).with_context(|| format!("opening `{}`", path.display()))?;
+    file.lock().with_context(|| format!("locking `{}`", path.display()))?;
+    Ok(file)
 }

@@ -1,0 +1,71 @@
+# The few verbs people need. cargo, lab/setup and the lab do the work; this file only gives it names.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test test-all lint fmt audit lab-up lab-down lab-status bench-lab setup deny
+
+CARGO ?= cargo
+# Another version may judge by other rules.
+CARGO_DENY = 0.20.2
+LAB = $(CARGO) run --quiet --locked --package fairlead-lab --
+# nextest where it is there; it knows no doc tests, so those follow.
+RUN_TESTS = if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --locked --workspace --no-fail-fast && $(CARGO) test --locked --workspace --doc; \
+	else $(CARGO) test --locked --workspace --no-fail-fast; fi
+
+help: ## Show these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: setup ## Cluster, notebook image, a notebook, and a real ssh into its Pod (root)
+	$(LAB) demo
+
+demo-down: ## Remove the demo and its cluster
+	$(LAB) demo-down
+
+test: setup ## What CI runs, with a real cluster; ends the cluster unless it was up before (root)
+	$(CARGO) build --locked --workspace --all-targets
+	@up_before=no; if $(LAB) status >/dev/null; then up_before=yes; fi; \
+	code=0; \
+	if [ $$up_before = no ]; then lab/test-down target/debug/fairlead-lab || code=$$?; fi; \
+	$(LAB) up || exit 1; \
+	{ $(RUN_TESTS); } || code=$$?; \
+	if [ $$up_before = no ]; then $(LAB) down || code=1; fi; \
+	exit $$code
+
+test-all: test ## The same, and all of it again on each folder of binaries in FAIRLEAD_KUBE_BINS (root)
+	@[ -n "$(FAIRLEAD_KUBE_BINS)" ] || echo 'FAIRLEAD_KUBE_BINS names no folders: nothing beyond `make test` was run'
+	@$(LAB) down
+	@set -e; for bin in $(FAIRLEAD_KUBE_BINS); do \
+	echo "make test with $$bin"; FAIRLEAD_KUBE_BIN=$$bin $(MAKE) --no-print-directory test; done
+
+lint: deny ## Format, clippy, licences and sources of dependencies, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) deny check --hide-inclusion-graph bans licenses sources
+	@command -v shellcheck >/dev/null || { echo 'shellcheck is not installed: lab/setup installs it' >&2; exit 1; }
+	grep -rlE '^#!/(usr/)?bin/(env )?(ba)?sh|^#!/command/with-contenv|^# shellcheck shell=' .ci images lab \
+		--exclude-dir=downloads | xargs shellcheck --external-sources --source-path=SCRIPTDIR
+
+fmt: ## Format the Rust code
+	$(CARGO) fmt --all
+
+audit: deny ## Known vulnerabilities of dependencies; fetches their database
+	$(CARGO) deny check advisories
+
+lab-up: setup ## Start a real Kubernetes on this machine (root)
+	$(LAB) up
+
+lab-down: ## End it and leave nothing (root)
+	$(LAB) down
+
+lab-status: ## Show what of it runs
+	@$(LAB) status
+
+bench-lab: setup ## Measure the lab and the demo, for docs/benchmarks.md (root)
+	$(LAB) bench
+
+setup:
+	@lab/setup
+
+deny:
+	@[ "$$($(CARGO) deny --version 2>/dev/null)" = 'cargo-deny $(CARGO_DENY)' ] || { \
+	echo 'installing cargo-deny $(CARGO_DENY), which checks dependencies (some minutes, once)'; \
+	$(CARGO) install --locked --version $(CARGO_DENY) cargo-deny; }
