@@ -14,7 +14,8 @@ RUN_TESTS = if $(CARGO) nextest --version >/dev/null 2>&1; \
 help: ## Show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-demo: setup ## Cluster, notebook image, a notebook, and a real ssh into its Pod (root)
+demo: setup ## Cluster, Fairlead in it, a notebook, and who gets into it by ssh (root)
+	$(CARGO) build --locked --package fairlead-server
 	$(LAB) demo
 
 demo-down: ## Remove the demo and its cluster

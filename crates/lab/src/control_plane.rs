@@ -5,15 +5,20 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use crate::kubernetes::Binaries;
 use crate::pki::Authority;
 use crate::process::{self, Process};
 use crate::{apiserver, crds, paths, state};
+
+/// What the API server's process is called.
+const SERVER: &str = "kube-apiserver";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -24,6 +29,7 @@ pub struct ControlPlane {
     pub kubeconfig: PathBuf,
     dir: PathBuf,
     kept: bool,
+    server: Command,
 }
 
 impl ControlPlane {
@@ -63,6 +69,23 @@ impl ControlPlane {
         apiserver::client(&self.kubeconfig).await
     }
 
+    /// Ends the API server and leaves etcd, until [`ControlPlane::start_server`].
+    pub fn stop_server(&self) -> Result<()> {
+        let all = Process::of(&self.dir);
+        let server = all.iter().find(|process| process.name == SERVER).context("there is no API server")?;
+        server.signal(Signal::KILL);
+        while server.alive() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Starts the API server again, at the same address and with the same data.
+    pub async fn start_server(&self) -> Result<()> {
+        let server = Process::start(&self.dir, SERVER, &self.server)?;
+        apiserver::ready(&self.client().await?, &[server], Duration::from_mins(1)).await
+    }
+
     async fn try_start(binaries: &Binaries, port: Option<u16>) -> Result<Self> {
         let [etcd_port, peer_port, free] = apiserver::free_ports()?;
         let port = port.unwrap_or(free);
@@ -78,14 +101,14 @@ impl ControlPlane {
         let authority = Authority::create(&dir.join("pki"))?;
         authority.issue("apiserver", "kube-apiserver", None, &["localhost", "kubernetes.default.svc", "127.0.0.1"])?;
         let kubeconfig = authority.kubeconfig("admin", "admin", Some("system:masters"), &server)?;
-        let plane = Self { kubeconfig, dir: dir.clone(), kept: false };
-
-        let etcd = Process::start(&dir, "etcd", &apiserver::etcd(binaries, &dir, etcd_port, peer_port))?;
         let loopback = std::net::Ipv4Addr::LOCALHOST.into();
         let mut command = apiserver::apiserver(binaries, &dir, etcd_port, loopback, port);
         // Loopback is no address for a Service's endpoint, and nobody makes ServiceAccounts here.
         command.args(["--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount"]);
-        let server = Process::start(&dir, "kube-apiserver", &command)?;
+        let plane = Self { kubeconfig, dir: dir.clone(), kept: false, server: command };
+
+        let etcd = Process::start(&dir, "etcd", &apiserver::etcd(binaries, &dir, etcd_port, peer_port))?;
+        let server = Process::start(&dir, SERVER, &plane.server)?;
         let client = plane.client().await?;
         apiserver::ready(&client, &[etcd, server], Duration::from_mins(1)).await?;
         crds::install(&client).await?;

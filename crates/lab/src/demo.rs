@@ -1,33 +1,26 @@
-//! The demo: a person's Notebook in a real cluster, and her `ssh` into it.
-//!
-//! Today the key is put into the Pod by hand and the Pod is dialled by its IP.
+//! The demo: Fairlead in a real cluster, a Notebook in a profile, and who gets into it by `ssh`.
 
 use std::fs;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::core::ApiResource;
-use kube::{Api, Client};
-use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::node::run as run_command;
-use crate::{images, paths};
+use crate::install::Installed;
+use crate::kubeflow::contributor::Role;
+use crate::people::Person;
+use crate::{paths, team};
 
-const OWNER: &str = "bert@example.com";
-const NAMESPACE: &str = "team-a";
 const NOTEBOOK: &str = "bert";
 const HOST: &str = "bert.team-a.notebook";
 
-/// Brings up cluster, Profile and Notebook, puts a key in place, and runs `ssh` in the Pod. May run twice.
+/// Brings up cluster and Fairlead, two profiles, a Notebook and its people, and shows who gets in. May run twice: what
+/// is right already is left alone.
 ///
-/// Writes `kubeconfig`, `ssh_config` and a key pair to `target/demo` of the project.
+/// Writes `kubeconfig` and a folder for each person to `target/demo` of the project.
 pub async fn run() -> Result<()> {
     let began = Instant::now();
     let say = |what: &str| tracing::info!("demo {:>5.1} s  {what}", began.elapsed().as_secs_f32());
@@ -39,28 +32,51 @@ pub async fn run() -> Result<()> {
     let kubeconfig = dir.join("kubeconfig");
     fs::copy(&cluster.kubeconfig, &kubeconfig).context("copying the kubeconfig")?;
 
-    say(&format!("the Profile `{NAMESPACE}` of {OWNER} and her Notebook `{NOTEBOOK}`"));
-    create(&client).await?;
-    let ip = pod_ip(&client).await?;
-    say(&format!("the Pod runs at {ip}; waiting for its sshd"));
-    let address = format!("{ip}:2209").parse().with_context(|| format!("`{ip}` is no address"))?;
-    wait_for_sshd(address, Duration::from_secs(90)).await?;
+    say("Fairlead in it, by the manifests of deploy/demo");
+    let fairlead = {
+        let cluster = cluster.clone();
+        tokio::task::spawn_blocking(move || Installed::ensure(&cluster)).await.context("installing Fairlead")??
+    };
 
-    say("a key, put into the Pod by hand");
-    let key = key_pair(&dir)?;
-    let public = fs::read_to_string(key.with_extension("pub")).context("reading the public key")?;
-    let script = format!("umask 077; printf '%s\\n' '{}' >/ssh_conf/authorized_keys", public.trim());
-    in_pod(&kubeconfig, &script)?;
-    let host_key = in_pod(&kubeconfig, "cat /ssh_conf/ssh_host_ed25519_key.pub")?;
-    fs::write(dir.join("known_hosts"), format!("{HOST} {host_key}")).context("writing known_hosts")?;
-    fs::write(dir.join("ssh_config"), ssh_config(&dir, &ip)).context("writing the ssh config")?;
+    say("profile team-a: owner alice, contributor bob (edit), viewer carol; profile team-b: owner dave");
+    team::profile(&client, "team-a", "alice@example.com").await?;
+    team::profile(&client, "team-b", "dave@example.com").await?;
+    team::member(&client, "team-a", "bob@example.com", Role::Edit).await?;
+    team::member(&client, "team-a", "carol@example.com", Role::View).await?;
+    fairlead.mounts(&client, "team-a").await?;
+    say(&format!("the Notebook `{NOTEBOOK}` of team-a"));
+    team::notebook(&client, "team-a", NOTEBOOK).await?;
 
-    let config = dir.join("ssh_config").display().to_string();
-    say(&format!("ssh -F {config} {HOST}"));
-    let command = "echo \"hello from $(hostname), $(id -un), $NB_PREFIX\"";
-    let answer = run_command("ssh into the Pod", Command::new("ssh").args(["-F", &config, HOST, command]))?;
-    say(answer.trim());
-    say(&format!("yours now: ssh -F {config} {HOST}"));
+    say("a key for each of them, registered by the admin");
+    let authority = fairlead.admin(&["ca", "show"], "")?;
+    let mut people = Vec::new();
+    for name in ["alice", "bob", "carol", "dave"] {
+        let person = Person::prepare(&dir.join("people").join(name), &format!("{name}@example.com"), &authority)?;
+        person.register(&fairlead)?;
+        people.push(person);
+    }
+    let ip = team::pod(&client, "team-a", NOTEBOOK).await?.1;
+    say(&format!("the Pod runs at {ip}, which nobody needs to know"));
+
+    for person in &people {
+        person.configure().await?;
+        let name = person.user.trim_end_matches("@example.com");
+        let command = "echo \"hello from $(hostname), $(id -un), $NB_PREFIX\"";
+        let tried = person.ssh(HOST, command).await?;
+        match (name, tried) {
+            ("alice" | "bob", Ok(answer)) => say(&format!("{name}: {}", answer.trim())),
+            ("carol" | "dave", Err(refusal)) => say(&format!("{name} is refused: {refusal}")),
+            (_, Ok(_)) => bail!("{name} got in, and must not"),
+            (_, Err(refusal)) => bail!(
+                "{name} did not get in: {refusal}\nhint: KUBECONFIG={} kubectl -n fairlead-system logs deployment/fairlead",
+                kubeconfig.display()
+            ),
+        }
+    }
+    say("yours now, as one of them:");
+    for person in &people {
+        say(&format!("  ssh -F {} {HOST}", person.config().display()));
+    }
     say(&format!("and: export KUBECONFIG={}; when you are done: make demo-down", kubeconfig.display()));
     Ok(())
 }
@@ -95,76 +111,6 @@ fn greets(address: SocketAddr) -> bool {
             && stream.read_exact(&mut greeting).is_ok()
             && &greeting == b"SSH-"
     })
-}
-
-async fn create(client: &Client) -> Result<()> {
-    let params = PatchParams::apply("fairlead-demo").force();
-    let kind = |kind: &str, version: &str| ApiResource::from_gvk(&GroupVersionKind::gvk("kubeflow.org", version, kind));
-    let profile = json!({"apiVersion": "kubeflow.org/v1", "kind": "Profile", "metadata": {"name": NAMESPACE},
-        "spec": {"owner": {"kind": "User", "name": OWNER}}});
-    let profiles: Api<DynamicObject> = Api::all_with(client.clone(), &kind("Profile", "v1"));
-    profiles.patch(NAMESPACE, &params, &Patch::Apply(profile)).await.context("creating the Profile")?;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
-    until("the Profile's namespace", || async {
-        Ok(namespaces.get_opt(NAMESPACE).await?.and(accounts.get_opt("default-editor").await?))
-    })
-    .await?;
-    let notebook = json!({"apiVersion": "kubeflow.org/v1", "kind": "Notebook",
-        "metadata": {"name": NOTEBOOK, "namespace": NAMESPACE},
-        "spec": {"template": {"spec": {"serviceAccountName": "default-editor",
-            "containers": [{"name": NOTEBOOK, "image": images::NOTEBOOK}]}}}});
-    let notebooks: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &kind("Notebook", "v1"));
-    notebooks.patch(NOTEBOOK, &params, &Patch::Apply(notebook)).await.context("creating the Notebook")?;
-    Ok(())
-}
-
-async fn pod_ip(client: &Client) -> Result<String> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let name = format!("{NOTEBOOK}-0");
-    until("the Notebook's Pod", || async {
-        let status = pods.get_opt(&name).await?.and_then(|pod| pod.status);
-        Ok(status.filter(|status| status.phase.as_deref() == Some("Running")).and_then(|status| status.pod_ip))
-    })
-    .await
-}
-
-/// Asks ten times a second, for two minutes.
-async fn until<T, F: Future<Output = kube::Result<Option<T>>>>(what: &str, ask: impl Fn() -> F) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_mins(2);
-    loop {
-        if let Some(found) = ask().await.with_context(|| format!("looking for {what}"))? {
-            return Ok(found);
-        }
-        if Instant::now() > deadline {
-            bail!("{what} did not appear in two minutes\nhint: make lab-status");
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-fn key_pair(dir: &Path) -> Result<PathBuf> {
-    let key = dir.join("id_ed25519");
-    if !key.exists() {
-        let mut command = Command::new("ssh-keygen");
-        run_command("making a key", command.args(["-q", "-t", "ed25519", "-N", "", "-C", OWNER, "-f"]).arg(&key))?;
-    }
-    Ok(key)
-}
-
-fn in_pod(kubeconfig: &Path, script: &str) -> Result<String> {
-    let mut command = Command::new("kubectl");
-    command.arg("--kubeconfig").arg(kubeconfig).args(["exec", "--namespace", NAMESPACE, "--container", NOTEBOOK]);
-    run_command("running a command in the Pod", command.args([&format!("{NOTEBOOK}-0"), "--", "sh", "-c", script]))
-}
-
-fn ssh_config(dir: &Path, ip: &str) -> String {
-    let at = dir.display();
-    format!(
-        "# Written by `make demo` for this run of the Pod.\nHost {HOST}\n  HostName {ip}\n  HostKeyAlias {HOST}\n  \
-         Port 2209\n  User jovyan\n  IdentityFile \"{at}/id_ed25519\"\n  IdentitiesOnly yes\n  ForwardAgent no\n  \
-         UserKnownHostsFile \"{at}/known_hosts\"\n  StrictHostKeyChecking yes\n  ConnectTimeout 15\n"
-    )
 }
 
 fn folder() -> PathBuf {

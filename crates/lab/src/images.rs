@@ -1,7 +1,7 @@
 //! The lab's images, built by `lab/build-images` into the cache and kept there until their inputs change.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -41,4 +41,18 @@ pub fn build() -> Result<Vec<Image>> {
         Ok(Image { name, archive: dir.join(format!("{name}.tar")), hash })
     });
     built.collect()
+}
+
+/// Puts the built server into an image, where it is not in one already.
+pub fn server(program: &Path) -> Result<Image> {
+    let dir = paths::cache()?.join("images");
+    let script = paths::project().join("lab/build-server-image");
+    let status = Command::new(&script).arg(program).arg(&dir).status();
+    let status = status.with_context(|| format!("running `{}`", script.display()))?;
+    if !status.success() {
+        bail!("`lab/build-server-image` failed ({status}); its output above names the log");
+    }
+    let hash = dir.join("server.hash");
+    let hash = fs::read_to_string(&hash).with_context(|| format!("reading `{}`", hash.display()))?;
+    Ok(Image { name: "server", archive: dir.join("server.tar"), hash })
 }

@@ -67,3 +67,15 @@ async fn a_taken_port_is_named() {
     let error = format!("{:#}", ControlPlane::start_on(port).await.unwrap_err());
     assert!(error.contains(&format!("port {port} of loopback is taken")), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_goes_and_comes_back_with_what_it_knew() {
+    let plane = ControlPlane::start().await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(plane.client().await.unwrap(), "default");
+    let map = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    plane.stop_server().unwrap();
+    assert!(maps.get("kept").await.is_err());
+    plane.start_server().await.unwrap();
+    assert_eq!(maps.get("kept").await.unwrap().metadata.name.as_deref(), Some("kept"));
+}

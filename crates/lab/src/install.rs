@@ -1,0 +1,142 @@
+//! Fairlead itself in the cluster: the server's image, a volume, and the manifests of `deploy/demo`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::node::run as run_command;
+use crate::{images, paths};
+
+/// Fairlead's own namespace.
+pub const NAMESPACE: &str = "fairlead-system";
+/// Where the gateway is reached, as `deploy/demo` fixes it.
+pub const GATEWAY: &str = "10.96.22.22";
+/// The uid of the server, as its manifests have it.
+const UID: u32 = 65532;
+
+/// Fairlead in the cluster.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    kubeconfig: PathBuf,
+}
+
+impl Installed {
+    /// Builds the image, applies the manifests and waits until the server is ready. Changes nothing that is right.
+    pub fn ensure(cluster: &Cluster) -> Result<Self> {
+        let image = images::server(&program()?)?;
+        let tag = image.hash.clone();
+        cluster.import(&[image])?;
+        let installed = Self { kubeconfig: cluster.kubeconfig.clone() };
+        installed.volume()?;
+        let demo = paths::project().join("deploy/demo");
+        let manifests = installed.kubectl("reading `deploy/demo`", &["kustomize", &demo.display().to_string()])?;
+        // A tag for each build: a Deployment whose image's tag stays would go on with the old one.
+        let file = paths::cluster().join("fairlead.yaml");
+        fs::write(
+            &file,
+            manifests.replace("fairlead.local/server:dev", &format!("fairlead.local/server:{}", tag.trim())),
+        )
+        .with_context(|| format!("writing `{}`", file.display()))?;
+        installed.kubectl("applying `deploy/demo`", &["apply", "-f", &file.display().to_string()])?;
+        let wait = ["-n", NAMESPACE, "rollout", "status", "deployment/fairlead", "--timeout=120s"];
+        if let Err(error) = installed.kubectl("waiting for Fairlead", &wait) {
+            let logs =
+                installed.kubectl("reading its log", &["-n", NAMESPACE, "logs", "deployment/fairlead", "--tail=20"]);
+            bail!("{error:#}\n{}", logs.unwrap_or_default());
+        }
+        Ok(installed)
+    }
+
+    /// Runs an admin's command of the server in its Pod; `input` goes to its stdin.
+    pub fn admin(&self, arguments: &[&str], input: &str) -> Result<String> {
+        use std::io::Write as _;
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args([
+            "-n",
+            NAMESPACE,
+            "exec",
+            "-i",
+            "deployment/fairlead",
+            "--",
+        ]);
+        command.arg("/usr/local/bin/fairlead-server").args(arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting `kubectl exec`")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).context("writing to `kubectl exec`")?;
+        }
+        let output = child.wait_with_output().context("waiting for `kubectl exec`")?;
+        if !output.status.success() {
+            let said = [output.stdout, output.stderr].concat();
+            bail!("`fairlead-server {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&said).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until new Pods of a profile's notebooks are mounted, by asking for one that is not made. The API server
+    /// and the routes to the webhook learn of a new Pod of it a moment later than it is ready.
+    pub async fn mounts(&self, client: &Client, namespace: &str) -> Result<()> {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "asked", "uid": "asked", "controller": true});
+        let pod = json!({"metadata": {"name": "asked", "labels": {"notebook-name": "asked"}, "ownerReferences": [owner]},
+            "spec": {"containers": [{"name": "asked", "image": "none"}]}});
+        let pod: Pod = serde_json::from_value(pod).context("writing a Pod")?;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let asking = PostParams { dry_run: true, ..PostParams::default() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let made = pods.create(&asking, &pod).await;
+            let spec = made.as_ref().ok().and_then(|pod| pod.spec.as_ref());
+            if spec.is_some_and(|spec| spec.volumes.iter().flatten().any(|volume| volume.name == "fairlead-ssh")) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("new Pods are not mounted after 30 s: {made:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> Result<String> {
+        self.kubectl("reading Fairlead's log", &["-n", NAMESPACE, "logs", "deployment/fairlead"])
+    }
+
+    fn kubectl(&self, doing: &str, arguments: &[&str]) -> Result<String> {
+        run_command(doing, Command::new("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(arguments))
+    }
+
+    /// A volume for the claim: the lab has nothing that makes volumes, and the kubelet sets no owner on this kind.
+    fn volume(&self) -> Result<()> {
+        let folder = paths::cluster().join("volumes/fairlead");
+        fs::create_dir_all(&folder).with_context(|| format!("making `{}`", folder.display()))?;
+        chown(&folder, Some(UID), Some(UID)).with_context(|| format!("giving `{}` to the server", folder.display()))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).context("closing the volume's folder")?;
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "fairlead"},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": folder},
+                "claimRef": {"namespace": NAMESPACE, "name": "fairlead"}}});
+        let file = paths::cluster().join("volume.json");
+        fs::write(&file, volume.to_string()).with_context(|| format!("writing `{}`", file.display()))?;
+        self.kubectl("making a volume", &["apply", "-f", &file.display().to_string()]).map(drop)
+    }
+}
+
+/// The built server: beside the lab's own program, or above it when the caller is a test.
+fn program() -> Result<PathBuf> {
+    let caller = std::env::current_exe().context("finding the lab's own program")?;
+    let found = caller.ancestors().skip(1).take(3).map(|dir| dir.join("fairlead-server")).find(|path| path.is_file());
+    found.context("`fairlead-server` is not built\nhint: cargo build -p fairlead-server")
+}

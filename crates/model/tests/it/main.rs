@@ -1,0 +1,7 @@
+//! The law's tests: by the same objects that a cluster sends, without a cluster.
+
+mod cluster;
+mod keys;
+mod matrix;
+mod objects;
+mod reference;

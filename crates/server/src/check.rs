@@ -1,0 +1,107 @@
+//! `check`: is this cluster ready, and what keeps people out of one notebook. Each finding comes with its fix.
+
+mod installation;
+mod notebook;
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use fairlead_model::{HostSuffix, NotebookId, Time};
+use kube::Client;
+
+use crate::settings::SshDefault;
+use crate::store::Store;
+use crate::watch;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth a look.
+    Warn,
+    /// Nobody gets in by this.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What it is.
+    pub what: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// What to look at.
+pub struct Check {
+    /// The cluster.
+    pub client: Client,
+    /// The database, or why it does not open.
+    pub store: Result<Store>,
+    /// The namespace that Fairlead lives in.
+    pub namespace: String,
+    /// What host names end in.
+    pub suffix: HostSuffix,
+    /// The admin's `--ssh`.
+    pub ssh: SshDefault,
+    /// The clock.
+    pub now: fn() -> Time,
+}
+
+impl Check {
+    /// Looks at the installation and, if one is given, at a notebook.
+    pub async fn run(&self, notebook: Option<&NotebookId>) -> Vec<Finding> {
+        let mut findings = installation::look(self).await;
+        let Some(id) = notebook else { return findings };
+        match watch::list_once(&self.client).await {
+            Ok(facts) => findings.extend(notebook::look(self, &facts, id).await),
+            Err(error) => findings.push(Finding::fail(
+                format!("the cluster's objects cannot be listed: {}", watch::chain(&error)),
+                "see the rights above that are missing",
+            )),
+        }
+        findings
+    }
+}
+
+/// Reads `NAMESPACE/NOTEBOOK` or a host name.
+pub fn parse_notebook(text: &str, suffix: &HostSuffix) -> Result<NotebookId> {
+    let id = match text.split_once('/') {
+        Some((namespace, name)) => NotebookId::parse(namespace, name),
+        None => NotebookId::from_host(text, suffix),
+    };
+    id.context("a notebook is NAMESPACE/NOTEBOOK or its host name\nhint: kubectl get notebooks -A")
+}
+
+/// Writes findings, a line each and the fix below it; whether none is a failure.
+pub fn write(findings: &[Finding], output: &mut impl Write) -> Result<bool> {
+    for Finding { level, what, fix } in findings {
+        let word = match level {
+            Level::Ok => "ok  ",
+            Level::Warn => "warn",
+            Level::Fail => "FAIL",
+        };
+        writeln!(output, "{word}  {what}").context("writing findings")?;
+        if let Some(fix) = fix {
+            writeln!(output, "      fix: {fix}").context("writing findings")?;
+        }
+    }
+    Ok(findings.iter().all(|finding| finding.level != Level::Fail))
+}
+
+impl Finding {
+    fn ok(what: impl Into<String>) -> Self {
+        Self { level: Level::Ok, what: what.into(), fix: None }
+    }
+
+    fn warn(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Warn, what: what.into(), fix: Some(fix.into()) }
+    }
+
+    fn fail(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Fail, what: what.into(), fix: Some(fix.into()) }
+    }
+}

@@ -1,0 +1,77 @@
+//! The host identity of every notebook: derived, and kept for a while because signing takes time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use fairlead_model::identity::{HostIdentity, host_identity};
+use fairlead_model::{HostSuffix, Label, NotebookId, Person, Time, World};
+
+use crate::identity_store::Identity;
+use crate::store::Store;
+
+/// Identities and what they depend on.
+#[derive(Default)]
+pub(super) struct Identities {
+    made: BTreeMap<NotebookId, (String, u64, HostIdentity)>,
+    epochs: BTreeMap<Label, (BTreeSet<Person>, u64)>,
+}
+
+impl Identities {
+    /// Forgets everything that was made, as after a change of the CA.
+    pub(super) fn clear(&mut self) {
+        self.made.clear();
+    }
+
+    /// Forgets one, so that its certificate is renewed in time.
+    pub(super) fn forget(&mut self, id: &NotebookId) {
+        self.made.remove(id);
+    }
+
+    /// Notes who can read the Secrets of every profile with notebooks, which raises a profile's epoch when somebody
+    /// left. While the database is away the last epochs stay: keys must go from Pods all the same. Whether all is noted.
+    pub(super) async fn note_readers(&mut self, store: &Store, world: &World, dry_run: bool) -> bool {
+        let namespaces: BTreeSet<&Label> = world.notebooks().map(|(id, _)| &id.namespace).collect();
+        self.epochs.retain(|namespace, _| namespaces.contains(namespace));
+        for namespace in namespaces {
+            let people = world.people_of(namespace).into_iter();
+            let readers: BTreeSet<Person> =
+                people.filter(|(_, role)| role.opens_shells()).map(|(person, _)| person.clone()).collect();
+            if self.epochs.get(namespace).is_some_and(|(noted, _)| *noted == readers) {
+                continue;
+            }
+            let epoch = if dry_run {
+                store.epochs().await.map(|all| all.get(namespace).copied().unwrap_or(0))
+            } else {
+                store.note_readers(namespace, &readers).await
+            };
+            match epoch {
+                Ok(epoch) => drop(self.epochs.insert(namespace.clone(), (readers, epoch))),
+                Err(error) => {
+                    tracing::warn!(%namespace, "noting who reads its Secrets: {error:#}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// A notebook's identity; `None` while its profile's epoch is unknown.
+    pub(super) fn of(
+        &mut self,
+        identity: &Identity,
+        suffix: &HostSuffix,
+        id: &NotebookId,
+        uid: &str,
+        now: Time,
+    ) -> Result<Option<HostIdentity>> {
+        let Some((_, epoch)) = self.epochs.get(&id.namespace) else { return Ok(None) };
+        match self.made.get(id) {
+            Some((of, at, made)) if of == uid && at == epoch => return Ok(Some(made.clone())),
+            _ => {}
+        }
+        let made = host_identity(&identity.master, &identity.authority, uid, *epoch, &id.host(suffix), now)
+            .with_context(|| format!("making the host identity of `{id}`"))?;
+        self.made.insert(id.clone(), (uid.to_owned(), *epoch, made.clone()));
+        Ok(Some(made))
+    }
+}

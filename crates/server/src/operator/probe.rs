@@ -1,0 +1,87 @@
+//! Whether a new Pod has an sshd: dialled until it greets, or until it has run long enough without.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairlead_model::access::{decide, reach};
+use fairlead_model::world::Uid;
+use fairlead_model::{NotebookId, Time, World};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::greeting;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(2);
+/// At most this many Pods are dialled at once.
+const AT_ONCE: usize = 16;
+
+/// What a probe found: the Pod's UID and whether it greeted.
+pub(super) type Found = (Uid, bool);
+
+/// Dials Pods, each in a task of its own, and reports what it found.
+pub(super) struct Prober {
+    client: Client,
+    patience: Duration,
+    now: fn() -> Time,
+    places: Arc<Semaphore>,
+    found: mpsc::Sender<Found>,
+}
+
+/// A Pod to dial.
+pub(super) struct Candidate {
+    pub(super) uid: Uid,
+    name: String,
+    address: SocketAddr,
+}
+
+/// The Pod of a notebook and where its sshd should be; by the grant of anybody who may reach it, since nothing else
+/// says that an address is the notebook's own.
+pub(super) fn candidate(world: &World, id: &NotebookId) -> Option<Candidate> {
+    let grant = decide(world, reach(world, id).first()?, id).ok()?;
+    let (name, pod) = world.pods_of(id).find(|(_, pod)| pod.uid == grant.pod())?;
+    Some(Candidate { uid: pod.uid.clone(), name: name.to_owned(), address: grant.address() })
+}
+
+impl Prober {
+    pub(super) fn new(client: Client, patience: Duration, now: fn() -> Time) -> (Self, mpsc::Receiver<Found>) {
+        let (found, results) = mpsc::channel(64);
+        (Self { client, patience, now, places: Arc::new(Semaphore::new(AT_ONCE)), found }, results)
+    }
+
+    /// Dials until something is found, which then is reported once.
+    pub(super) fn start(&self, id: &NotebookId, candidate: Candidate) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), id.namespace.as_str());
+        let (id, patience, now) = (id.clone(), self.patience, self.now);
+        let (places, found) = (self.places.clone(), self.found.clone());
+        tokio::spawn(async move {
+            loop {
+                let Ok(place) = places.acquire().await else { return };
+                let greeted = greeting::read(candidate.address).await;
+                drop(place);
+                let Err(error) = greeted else { break drop(found.send((candidate.uid, true)).await) };
+                tracing::debug!(notebook = %id, %error, "no greeting yet");
+                // Its image may still be on the way: only a container that has run for a while has no sshd.
+                match pods.get_opt(&candidate.name).await {
+                    Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&candidate.uid) => {
+                        if ran(&pod, id.name.as_str(), now()).is_some_and(|ran| ran >= patience) {
+                            break drop(found.send((candidate.uid, false)).await);
+                        }
+                    }
+                    Ok(_) => return,
+                    Err(error) => tracing::debug!(notebook = %id, %error, "reading the Pod"),
+                }
+                tokio::time::sleep(PAUSE.min(patience)).await;
+            }
+        });
+    }
+}
+
+/// How long a container of a Pod has been running.
+fn ran(pod: &Pod, container: &str, now: Time) -> Option<Duration> {
+    let status = pod.status.as_ref()?.container_statuses.iter().flatten().find(|status| status.name == container)?;
+    let since = status.state.as_ref()?.running.as_ref()?.started_at.as_ref()?;
+    Some(Duration::from_millis(u64::try_from(now.0 - since.0.as_millisecond()).unwrap_or(0)))
+}

@@ -1,0 +1,54 @@
+//! Records of what happened, written in the order in which it did.
+
+use sqlx::Connection;
+
+use super::Store;
+use super::audit::{self, AuditEvent};
+use super::sessions::{self, SessionBegin, SessionEnd};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A session began.
+    Begin(SessionBegin),
+    /// A session ended.
+    End(SessionEnd),
+    /// An audit event, with an id that nothing else has.
+    Audit(String, AuditEvent),
+}
+
+/// Why records were not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// The database is away, or busy: it may work later.
+    #[error("the database is away")]
+    Away(#[source] sqlx::Error),
+    /// The database will never take one of them.
+    #[error("the database refuses a record")]
+    Refused(#[source] sqlx::Error),
+}
+
+impl Store {
+    /// Writes records in one transaction, all or none. Each is written once, however often that is tried.
+    pub async fn write_records(&self, records: &[Record]) -> Result<(), Unwritten> {
+        let write = self.call(async |conn| {
+            let mut transaction = conn.begin_with(self.begin()).await?;
+            for record in records {
+                match record {
+                    Record::Begin(begin) => sessions::insert_begin(&mut transaction, begin).await?,
+                    Record::End(end) => sessions::update_end(&mut transaction, end).await?,
+                    Record::Audit(id, event) => audit::insert(&mut transaction, id, event).await?,
+                }
+            }
+            transaction.commit().await
+        });
+        write.await.map_err(|error| if is_refusal(&error) { Unwritten::Refused(error) } else { Unwritten::Away(error) })
+    }
+}
+
+/// PostgreSQL's classes 22 and 23, data and constraints, are about what was to be written (PostgreSQL, appendix A):
+/// a NUL in a text, which SQLite takes.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")))
+}

@@ -1,0 +1,51 @@
+//! The databases every story is told to: a fresh SQLite file, and a fresh database of a real PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a harness that cannot do its work ends the test that uses it")]
+
+use std::future::Future;
+use std::sync::Arc;
+
+use fairlead_server::store::Store;
+use tempfile::TempDir;
+
+use crate::postgres::Postgres;
+
+/// A database that is gone with this value.
+pub(crate) struct Database {
+    url: String,
+    _dir: Option<TempDir>,
+    _server: Option<Arc<Postgres>>,
+}
+
+impl Database {
+    /// A fresh SQLite file.
+    pub(crate) fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/folder/fairlead.db", dir.path().display());
+        Self { url, _dir: Some(dir), _server: None }
+    }
+
+    /// A fresh database of PostgreSQL.
+    pub(crate) async fn postgres(server: Arc<Postgres>) -> Self {
+        Self { url: server.fresh_database().await, _dir: None, _server: Some(server) }
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A store on it.
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}
+
+/// Runs a story on both databases. It is spawned, as servers do: whatever it awaits has to be `Send`.
+pub(crate) fn on_both<S: Future<Output = ()> + Send + 'static>(story: fn(Database) -> S) {
+    let server = Postgres::shared();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::spawn(story(Database::sqlite())).await.expect("on SQLite");
+        tokio::spawn(story(Database::postgres(server).await)).await.expect("on PostgreSQL");
+    });
+}

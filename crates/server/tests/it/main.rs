@@ -1,0 +1,29 @@
+//! Tests of the server: with a real database, a real API server, a real sshd and ssh, and the program itself.
+
+mod check;
+mod cluster;
+mod databases;
+mod e2e;
+mod gateway_access;
+mod gateway_bed;
+mod gateway_bytes;
+mod gateway_commands;
+mod gateway_cut;
+mod gateway_limits;
+mod gateway_outage;
+mod gateway_person;
+mod gateway_raw;
+mod gateway_refuse;
+mod gateway_sign_in;
+mod identity;
+mod keys_command;
+mod operator;
+mod postgres;
+mod recorder;
+mod rows;
+mod serve;
+mod store;
+mod store_keys;
+mod watch;
+mod web;
+mod webhook;
