@@ -61,6 +61,7 @@ lab-status: ## Show what of it runs
 	@$(LAB) status
 
 bench-lab: setup ## Measure the lab and the demo, for docs/benchmarks.md (root)
+	$(CARGO) build --locked --package fairlead-server
 	$(LAB) bench
 
 setup:

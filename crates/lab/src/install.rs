@@ -86,27 +86,31 @@ impl Installed {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Waits until new Pods of a profile's notebooks are mounted, by asking for one that is not made. The API server
-    /// and the routes to the webhook learn of a new Pod of it a moment later than it is ready.
+    /// Waits until new Pods of a profile's notebooks are mounted. The API server and the routes to the webhook learn of
+    /// a new Pod of it a moment later than it is ready.
     pub async fn mounts(&self, client: &Client, namespace: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.would_mount(client, namespace).await? {
+            if Instant::now() > deadline {
+                bail!("new Pods are not mounted after 30 s");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a new Pod of a notebook would be mounted now, by asking for one that is not made.
+    pub async fn would_mount(&self, client: &Client, namespace: &str) -> Result<bool> {
         let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "asked", "uid": "asked", "controller": true});
         let pod = json!({"metadata": {"name": "asked", "labels": {"notebook-name": "asked"}, "ownerReferences": [owner]},
             "spec": {"containers": [{"name": "asked", "image": "none"}]}});
         let pod: Pod = serde_json::from_value(pod).context("writing a Pod")?;
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let asking = PostParams { dry_run: true, ..PostParams::default() };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let made = pods.create(&asking, &pod).await;
-            let spec = made.as_ref().ok().and_then(|pod| pod.spec.as_ref());
-            if spec.is_some_and(|spec| spec.volumes.iter().flatten().any(|volume| volume.name == "fairlead-ssh")) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("new Pods are not mounted after 30 s: {made:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        // A namespace takes no Pod until its ServiceAccount is there.
+        let made = pods.create(&asking, &pod).await.ok().and_then(|pod| pod.spec);
+        let mut volumes = made.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        Ok(volumes.any(|volume| volume.name == "fairlead-ssh"))
     }
 
     /// The server's log so far.

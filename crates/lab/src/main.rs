@@ -43,7 +43,7 @@ enum Verb {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<String>,
     },
-    /// Shows the main job: cluster, notebook, key, `ssh` into the Pod
+    /// Shows the main job: a cluster, Fairlead in it, a notebook, and who gets into it by `ssh`
     Demo,
     /// Ends the demo and its cluster
     DemoDown,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::install::{GATEWAY, Installed};
 use crate::node::run as run_command;
@@ -58,16 +58,8 @@ impl Person {
         let first =
             format!("Host fairlead-gateway\n  HostName {GATEWAY}\n  HostKeyAlias fairlead-gateway\n  User fairlead\n");
         fs::write(self.config(), format!("{mine}{first}")).context("writing ssh_config")?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let config = loop {
-            match self.ssh("fairlead-gateway", "config").await? {
-                Ok(config) => break config,
-                Err(refusal) if Instant::now() > deadline => {
-                    bail!("the gateway does not let {} in: {refusal}", self.user)
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        };
+        let tried = self.ssh_within(Duration::from_secs(20), "fairlead-gateway", "config").await?;
+        let config = tried.map_err(|refusal| anyhow!("the gateway does not let {} in: {refusal}", self.user))?;
         fs::write(self.config(), format!("{mine}{config}")).context("writing ssh_config")
     }
 
@@ -83,6 +75,17 @@ impl Person {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let reason = said.lines().find(|line| line.contains("open failed") || line.contains("denied"));
         Ok(Err(reason.or(said.lines().last()).unwrap_or("no reason").trim().to_owned()))
+    }
+
+    /// The same, again and again until it goes well or `patience` is over.
+    pub async fn ssh_within(&self, patience: Duration, host: &str, command: &str) -> Result<Tried> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.ssh(host, command).await? {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(200)).await,
+                tried => return Ok(tried),
+            }
+        }
     }
 
     /// The public key's line.

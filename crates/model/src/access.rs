@@ -157,7 +157,7 @@ impl Denied {
             Self::Stranger => "no such notebook, or it is not yours",
             Self::Viewer => "your role in this profile is `view`, which opens no shell: ask its owner for `edit`",
             Self::NoNotebook => "there is no notebook of this name in the profile",
-            Self::DisabledByAdmin => "an admin has not switched SSH on for this profile",
+            Self::DisabledByAdmin => "SSH is not switched on for this profile",
             Self::DisabledByUser => "SSH is switched off for this notebook",
             Self::Stopped => "the notebook is stopped: start it in the dashboard",
             Self::Starting => "the notebook is starting: try again in a moment",

@@ -1,13 +1,18 @@
 //! Public keys: data from strangers that ends up in every notebook's `authorized_keys`.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use ssh_key::public::KeyData;
 use ssh_key::{EcdsaCurve, HashAlg};
 
-/// The longest line that is looked at: an RSA key of 16384 bits with a comment is about 3 KiB.
+/// The longest line that is looked at: an RSA key of 8192 bits with a comment is about 1.5 KiB.
 const MAX_LINE: usize = 8192;
+/// Bits of an RSA key: fewer are too weak, and of more the `rsa` crate verifies no signature (`RsaPublicKey::MAX_SIZE`).
+const RSA_BITS: RangeInclusive<usize> = 3072..=8192;
+/// RSA exponents that the `rsa` crate verifies with end before this many bits (`RsaPublicKey::MAX_PUB_EXPONENT`).
+const RSA_EXPONENT_BITS: usize = 33;
 
 /// A key's SHA-256 fingerprint as OpenSSH prints it: `SHA256:` and 43 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,12 +47,15 @@ pub enum BadKey {
     Certificate,
     /// A type that is not taken.
     #[error(
-        "keys of type `{0}` are not taken: use Ed25519, ECDSA, a security key, or RSA of 3072 bits or more\nhint: ssh-keygen -t ed25519"
+        "keys of type `{0}` are not taken: use Ed25519, ECDSA, a security key, or RSA of 3072 to 8192 bits\nhint: ssh-keygen -t ed25519"
     )]
     Type(&'static str),
     /// An RSA key of the wrong size.
-    #[error("an RSA key must have 3072 to 16384 bits, this one has {0}\nhint: ssh-keygen -t ed25519")]
+    #[error("an RSA key must have 3072 to 8192 bits, this one has {0}\nhint: ssh-keygen -t ed25519")]
     RsaSize(usize),
+    /// An RSA key with an exponent that no signature is checked with.
+    #[error("this RSA key has an unusual exponent: the usual one is 65537\nhint: ssh-keygen -t ed25519")]
+    RsaExponent,
     /// Base64 or its contents do not parse.
     #[error("the key is damaged: copy the whole line of the .pub file")]
     Damaged,
@@ -82,9 +90,15 @@ impl PublicKey {
                 EcdsaCurve::NistP256 | EcdsaCurve::NistP384 | EcdsaCurve::NistP521 => {}
             },
             KeyData::Rsa(key) => {
-                let bits = rsa_bits(key.n());
-                if !(3072..=16384).contains(&bits) {
-                    return Err(BadKey::RsaSize(bits));
+                let size = bits(key.n());
+                if !RSA_BITS.contains(&size) {
+                    return Err(BadKey::RsaSize(size));
+                }
+                if !(2..=RSA_EXPONENT_BITS).contains(&bits(key.e())) || !is_odd(key.e()) {
+                    return Err(BadKey::RsaExponent);
+                }
+                if !is_odd(key.n()) {
+                    return Err(BadKey::Damaged);
                 }
             }
             _ => return Err(BadKey::Type("unknown")),
@@ -150,9 +164,13 @@ fn vet_type(kind: &str) -> Result<(), BadKey> {
     }
 }
 
-/// Bits of the modulus, without leading zeros.
-fn rsa_bits(modulus: &ssh_key::Mpint) -> usize {
-    let bytes = modulus.as_positive_bytes().unwrap_or_default();
+/// Bits of a number, without leading zeros.
+fn bits(number: &ssh_key::Mpint) -> usize {
+    let bytes = number.as_positive_bytes().unwrap_or_default();
     let bytes = &bytes[bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())..];
     bytes.first().map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)
+}
+
+fn is_odd(number: &ssh_key::Mpint) -> bool {
+    number.as_positive_bytes().and_then(<[u8]>::last).is_some_and(|last| last % 2 == 1)
 }

@@ -47,6 +47,7 @@ pub struct IdentityStore {
     namespace: String,
     store: Store,
     files: Option<PathBuf>,
+    adopt: bool,
 }
 
 impl Identity {
@@ -89,13 +90,25 @@ impl IdentityStore {
     /// That of one Fairlead: its namespace and its database.
     #[must_use]
     pub fn new(client: Client, namespace: &str, store: Store) -> Self {
-        Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned(), store, files: None }
+        Self {
+            secrets: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            store,
+            files: None,
+            adopt: false,
+        }
     }
 
     /// With a folder where the Secret is mounted, which is read while the API server does not answer.
     #[must_use]
     pub fn with_files(self, files: Option<PathBuf>) -> Self {
         Self { files, ..self }
+    }
+
+    /// Whether a database that belongs to no host CA yet may take one that was there before it.
+    #[must_use]
+    pub fn adopting(self, adopt: bool) -> Self {
+        Self { adopt, ..self }
     }
 
     /// As [`IdentityStore::load_or_create`], and waits for an API server that does not answer.
@@ -110,7 +123,11 @@ impl IdentityStore {
     }
 
     /// Reads it; makes it where there is none and no row depends on one. Fails where the database belongs to another:
-    /// a new CA would make every host unknown to everybody's client.
+    /// a new CA would make every host unknown to everybody's client. Fails too where the Secret was there before the
+    /// database: a lost database forgets which host keys were replaced because somebody left who could read them.
+    ///
+    /// Whoever finds no Secret notes that in the database before making one. So of several that start at once with one
+    /// database each takes what any of them made, and so does the next start after a crash between the two.
     pub async fn load_or_create(&self) -> Result<Identity> {
         loop {
             let known = self.store.authority().await?;
@@ -129,6 +146,7 @@ impl IdentityStore {
                         self.place()
                     );
                 }
+                self.store.expect_authority().await?;
                 self.create().await?;
                 continue;
             };
@@ -140,7 +158,16 @@ impl IdentityStore {
                     self.place()
                 ),
                 Some(_) => {}
-                None => self.store.set_authority(&identity.authority.public_line()).await?,
+                // Asked after the Secret was found: whoever made it with this database had noted that before.
+                None if self.adopt || self.store.expects_authority().await? => {
+                    self.store.set_authority(&identity.authority.public_line()).await?;
+                }
+                None => bail!(
+                    "the Secret `{}` is older than the database, which is new or was lost: restore the database. \
+                     Without it everybody's keys are gone, and host keys that people could read who left are in use \
+                     again\nhint: fairlead-server serve --adopt-identity",
+                    self.place()
+                ),
             }
             return Ok(identity);
         }
@@ -281,6 +308,22 @@ pub fn gateway_identity(
         }
     }));
     Ok(gateway)
+}
+
+/// The lines of `known_hosts` for the CAs that clients should trust, as they change. Ends with `stop`.
+#[must_use]
+pub fn known_hosts(
+    mut identity: watch::Receiver<Arc<Identity>>,
+    suffix: HostSuffix,
+    stop: &CancellationToken,
+) -> watch::Receiver<String> {
+    let (publish, lines) = watch::channel(identity.borrow_and_update().known_hosts(&suffix));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        while identity.changed().await.is_ok() {
+            publish.send_replace(identity.borrow_and_update().known_hosts(&suffix));
+        }
+    }));
+    lines
 }
 
 fn new_secret(namespace: &str, ca: &str, master: &[u8; 32]) -> Secret {

@@ -35,10 +35,6 @@ pub struct Metrics {
     pub world_notebooks: Gauge,
     /// `fairlead_store_queue`: records that wait for the database.
     pub store_queue: Gauge,
-    /// `fairlead_secret_writes_total{outcome}`: writes of notebooks' Secrets: `written`, `unchanged`, `failed`, ….
-    pub secret_writes: Family<Outcome, Counter>,
-    /// `fairlead_webhook_seconds`: how long the webhook took to answer.
-    pub webhook_seconds: Histogram,
 }
 
 /// How something went, in one word.
@@ -72,9 +68,6 @@ impl Metrics {
             requests_refused: Family::default(),
             world_notebooks: Gauge::default(),
             store_queue: Gauge::default(),
-            secret_writes: Family::default(),
-            // From half a millisecond to two seconds, after which the API server stops waiting.
-            webhook_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 13)),
         };
         let registry = &mut all.registry;
         registry.register("sessions_active", "Sessions that this process carries now", all.sessions_active.clone());
@@ -88,9 +81,6 @@ impl Metrics {
         registry.register("requests_refused", "Other requests refused, by kind", all.requests_refused.clone());
         registry.register("world_notebooks", "Notebooks this process knows", all.world_notebooks.clone());
         registry.register("store_queue", "Records that wait for the database", all.store_queue.clone());
-        registry.register("secret_writes", "Writes of notebooks' Secrets", all.secret_writes.clone());
-        let seconds = all.webhook_seconds.clone();
-        registry.register_with_unit("webhook", "How long the webhook took to answer", Unit::Seconds, seconds);
         all
     }
 

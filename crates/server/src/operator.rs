@@ -131,7 +131,7 @@ impl State {
         let world = operator.worlds.borrow_and_update().clone();
         self.forget_gone(&world);
         let dry_run = operator.dry_run.is_some();
-        let noted = self.identities.note_readers(&operator.store, &world, dry_run).await;
+        let noted = self.identities.note_readers(&operator.store, &world, dry_run, operator.resync).await;
         let jobs = self.jobs(operator, &world);
         let mut next = Instant::now() + if noted { operator.resync } else { FIRST_RETRY };
         if let Some(output) = &mut operator.dry_run {
@@ -220,6 +220,7 @@ impl State {
                 held.trouble = match &error {
                     Undelivered::Foreign => Some(Trouble::SecretTaken),
                     Undelivered::Leftover => (held.failures >= LEFTOVER_TRIES).then_some(Trouble::SecretLeftover),
+                    Undelivered::Frozen(_) => Some(Trouble::SecretFrozen),
                     Undelivered::Request(_) | Undelivered::Silent => None,
                 };
                 tracing::warn!(notebook = %job.id, error = chain(&error), failures = held.failures, "no Secret");

@@ -163,7 +163,7 @@ async fn write_all(store: Store, queue: Arc<Queue>) {
             // One of them is refused for ever. It must not hold up the others.
             for record in &records {
                 if let Err(error) = write(&store, std::slice::from_ref(record)).await {
-                    tracing::error!(%error, ?record, "a record is lost: the database does not take it");
+                    log_lost(record, &error);
                 }
             }
         }
@@ -173,6 +173,12 @@ async fn write_all(store: Store, queue: Arc<Queue>) {
         }
         queue.unwritten.send_modify(|unwritten| *unwritten -= count);
     }
+}
+
+/// Says that a record will never be written, and not what is in it: people, keys and addresses.
+fn log_lost(record: &Record, error: &sqlx::Error) {
+    let (kind, id) = record.name();
+    tracing::error!(%error, kind, id, "a record is lost: the database does not take it");
 }
 
 /// Writes, however long the database is away. Fails only when the database refuses.
@@ -212,6 +218,39 @@ mod tests {
     fn end(number: usize) -> Record {
         let at = Time(i64::try_from(number).unwrap());
         Record::End(SessionEnd { id: number.to_string(), at, bytes_up: 0, bytes_down: 0, reason: String::new() })
+    }
+
+    #[test]
+    fn the_log_of_a_lost_record_names_no_person() {
+        let (at, secret) = (Time(0), || Some("alice@example.com".to_owned()));
+        let event = AuditEvent {
+            at,
+            event: secret().unwrap(),
+            person: None,
+            from: secret(),
+            object: secret(),
+            detail: secret(),
+        };
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let writer = output.clone();
+        let logs = tracing_subscriber::fmt().with_writer(move || Log(writer.clone())).finish();
+        tracing::subscriber::with_default(logs, || {
+            log_lost(&Record::Audit("17-gw".to_owned(), event), &sqlx::Error::RowNotFound);
+        });
+        let text = String::from_utf8(output.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("audit event") && text.contains("17-gw") && !text.contains("alice"), "{text}");
+    }
+
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[tokio::test]

@@ -23,6 +23,9 @@ pub struct Settings {
     /// A folder with the Secret `fairlead-identity` as files, for a start while the API server is away
     #[arg(long, env = "FAIRLEAD_IDENTITY_FILES")]
     pub identity_files: Option<PathBuf>,
+    /// Take a Secret `fairlead-identity` that was there before this database: once, where the old database is lost
+    #[arg(long, env = "FAIRLEAD_ADOPT_IDENTITY")]
+    pub adopt_identity: bool,
     /// Where the gateway listens for SSH
     #[arg(long, env = "FAIRLEAD_GATEWAY_LISTEN", default_value = "0.0.0.0:2222")]
     pub gateway_listen: SocketAddr,
@@ -57,6 +60,9 @@ pub struct Settings {
     /// How long a gateway goes on by a picture of the cluster that nobody renews; in seconds
     #[arg(long, env = "FAIRLEAD_MAX_STALE_SECONDS", default_value = "86400", value_parser = seconds)]
     pub max_stale: Duration,
+    /// How long audit events and ended sessions are kept in the database; in days
+    #[arg(long = "keep-records-days", env = "FAIRLEAD_KEEP_RECORDS_DAYS", default_value = "365", value_parser = days)]
+    pub keep_records: Duration,
     /// Print what the operator would write to the cluster, and write nothing
     #[arg(long, env = "FAIRLEAD_DRY_RUN")]
     pub dry_run: bool,
@@ -108,6 +114,12 @@ pub enum SshDefault {
     OptOut,
     /// Off, unless switched on.
     OptIn,
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    let days = text.parse::<u32>().ok().filter(|days| *days > 0);
+    let seconds = days.map(|days| u64::from(days) * 86_400);
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("`{text}` is no number of days"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,7 @@
 //! The mutating webhook: mounts a notebook's Secret when its Pod is made, and never keeps a Pod from being made.
 
 pub mod certificate;
+mod limits;
 mod mount;
 pub mod registration;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use fairlead_model::Time;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use certificate::Served;
+use limits::Limited;
 
 /// A Pod is at most 1.5 MiB in etcd, and a review holds it with some words around it.
 const BODY: usize = 4 * 1024 * 1024;
@@ -62,7 +64,7 @@ impl Webhook {
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener)
             .context("listening for the webhook")?
-            .acceptor(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE))
+            .acceptor(Limited::new(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE)))
             .first_request_timeout(PATIENCE)
             .handle(handle.clone())
             .serve(router().into_make_service());
@@ -139,7 +141,8 @@ fn server_config(served: &Served) -> Result<Arc<ServerConfig>> {
 }
 
 fn router() -> Router {
-    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY))
+    let limit = middleware::from_fn_with_state(limits::requests(), limits::limit);
+    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY)).layer(limit)
 }
 
 async fn mutate(

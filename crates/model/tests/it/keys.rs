@@ -3,6 +3,8 @@
 use fairlead_model::key::BadKey;
 use fairlead_model::{Fingerprint, PublicKey};
 use proptest::prelude::*;
+use ssh_key::Mpint;
+use ssh_key::public::{KeyData, RsaPublicKey};
 
 use crate::cluster::key;
 
@@ -55,6 +57,32 @@ fn what_is_no_plain_public_key_is_refused_with_what_to_do() {
         assert_eq!(refused(damaged), BadKey::Damaged, "{damaged}");
     }
     assert!(matches!(PublicKey::parse(ED25519), Ok(_) | Err(BadKey::Damaged)));
+}
+
+#[test]
+fn rsa_keys_are_taken_as_far_as_their_signatures_can_be_checked() {
+    // Numbers of the right length alone: nobody has the private keys.
+    let rsa = |bits: usize, exponent: &[u8], last: u8| {
+        let mut modulus = vec![0x5a; bits.div_ceil(8)];
+        modulus[0] = 0x80_u8 >> (bits.next_multiple_of(8) - bits);
+        *modulus.last_mut().unwrap() = last;
+        let number = |bytes: &[u8]| Mpint::from_positive_bytes(bytes);
+        let data = KeyData::Rsa(RsaPublicKey::new(number(exponent), number(&modulus)).unwrap());
+        PublicKey::parse(&ssh_key::PublicKey::new(data, "").to_openssh().unwrap()).map(|(key, _)| key.kind().to_owned())
+    };
+    let usual = [1, 0, 1];
+    for bits in [3072, 4096, 8192] {
+        assert_eq!(rsa(bits, &usual, 1).as_deref(), Ok("ssh-rsa"), "{bits}");
+    }
+    for bits in [2048, 3071, 8193, 16384] {
+        assert_eq!(rsa(bits, &usual, 1), Err(BadKey::RsaSize(bits)));
+    }
+    assert_eq!(rsa(3072, &[3], 1).as_deref(), Ok("ssh-rsa"));
+    assert_eq!(rsa(3072, &[1, 0xff, 0xff, 0xff, 0xff], 1).as_deref(), Ok("ssh-rsa"));
+    for exponent in [&[1][..], &[4], &[2, 0, 0, 0, 1]] {
+        assert_eq!(rsa(3072, exponent, 1), Err(BadKey::RsaExponent), "{exponent:?}");
+    }
+    assert_eq!(rsa(3072, &usual, 2), Err(BadKey::Damaged));
 }
 
 proptest! {

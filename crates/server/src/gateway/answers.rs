@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use fairlead_model::access::{self, Denied};
-use fairlead_model::client_config::{known_hosts, ssh_config};
+use fairlead_model::client_config::{GATEWAY_ALIAS, ssh_config};
 use fairlead_model::{Fingerprint, Person, PublicKey, Role, World};
 use serde::Serialize;
 use tracing::error;
 
 use super::commands::{Command, HELP};
 use super::connection::Connection;
+use super::handler::CONFIRM;
 use crate::clock::now;
 use crate::store::keys::{KeyRefused, KeyRow};
 
@@ -123,16 +124,16 @@ fn ls(connection: &Connection, person: &Person, json: bool) -> Answer {
 fn config(connection: &Connection) -> String {
     let settings = &connection.shared.settings;
     let (host, port) = (settings.address.host(), settings.address.port());
-    let known = known_hosts(&settings.suffix, &settings.authority);
+    let known = connection.shared.known_hosts.borrow().trim_end().replace('\n', "\n#");
     let config = ssh_config(&settings.address, &settings.suffix, None, Some(KNOWN_HOSTS));
     format!(
         "# How to set this up:\n\
          # 1. Save this text as ~/.ssh/fairlead.conf:\n\
-         #      ssh -p {port} {host} config > ~/.ssh/fairlead.conf\n\
+         #      ssh -p {port} -o HostKeyAlias={GATEWAY_ALIAS} {host} config > ~/.ssh/fairlead.conf\n\
          # 2. Make this the first line of ~/.ssh/config:\n\
          #      Include fairlead.conf\n\
-         # 3. Save this line, without the leading #, as {KNOWN_HOSTS}:\n\
-         #{known}\n{config}"
+         # 3. Save what follows up to the empty line, without the leading #, as {KNOWN_HOSTS}:\n\
+         #{known}\n\n{config}"
     )
 }
 
@@ -183,7 +184,8 @@ async fn add_key(connection: &Connection, person: &Person, line: &str) -> Answer
     Answer::of(format!(
         "{fingerprint} is added, and counts once its holder has proved it, within an hour.\n\
          Run this where its private key is:\n  \
-         ssh -i PRIVATE_KEY_FILE -o IdentitiesOnly=yes -p {port} {host} confirm {code}\n",
+         ssh -i PRIVATE_KEY_FILE -o IdentitiesOnly=yes -o HostKeyAlias={GATEWAY_ALIAS} -l {CONFIRM} -p {port} {host} \
+         confirm {code}\n",
         code = claim.code,
     ))
 }

@@ -17,7 +17,7 @@ commands of this gateway, each as `ssh GATEWAY COMMAND`:
   keys list [--json]       your public keys
   keys add                 adds the public key that comes on standard input, or after the command
   keys remove FINGERPRINT  removes one: SHA256:...
-  confirm CODE             makes the key count that you sign in with
+  confirm CODE             makes the key count that you sign in with: `ssh -l confirm GATEWAY confirm CODE`
   help                     this text
 ";
 

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fairlead_model::{Fingerprint, Person};
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     /// The tasks that own its channels.
     pub(super) tasks: TaskTracker,
     channels: Arc<Semaphore>,
+    refusals: AtomicUsize,
     ending: watch::Sender<Option<Ending>>,
 }
 
@@ -72,7 +74,8 @@ impl Connection {
         let channels = Arc::new(Semaphore::new(shared.settings.limits.channels));
         let client = client.iter().filter(|byte| matches!(byte, b' '..=b'~')).take(100).map(|byte| char::from(*byte));
         let (tasks, ending) = (TaskTracker::new(), watch::Sender::new(None));
-        Arc::new(Self { from, key, person, client: client.collect(), handle, tasks, channels, ending, shared })
+        let (client, refusals) = (client.collect(), AtomicUsize::new(0));
+        Arc::new(Self { shared, from, key, person, client, handle, tasks, channels, refusals, ending })
     }
 
     /// A place for one more channel.
@@ -86,6 +89,14 @@ impl Connection {
     /// Whether at most one channel is open, the caller's own.
     pub(super) fn has_one_channel(&self) -> bool {
         self.channels.available_permits() + 1 >= self.shared.settings.limits.channels
+    }
+
+    /// One more refused target or kind of channel; too many of them end it.
+    pub(super) fn count_refusal(&self) {
+        let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
+        if refusals >= self.shared.settings.limits.refusals {
+            self.end(Ending::TooManyRefusals);
+        }
     }
 
     /// Ends it. The first reason stays.
@@ -171,14 +182,17 @@ async fn sign_in_and_serve(shared: Arc<Shared>, config: Arc<Config>, socket: Tcp
         return;
     }
     signed(if Instant::now() >= deadline { "timeout" } else { "refused" });
-    if let Progress::Waiting(Some(key)) = &*signed_in.borrow() {
+    if let Progress::Waiting(Some(key)) = &*signed_in.borrow()
+        && let Some(others) = shared.strangers.note(from.ip(), Instant::now())
+    {
+        let detail = if others == 0 { String::new() } else { format!(", and {others} more before it") };
         shared.recorder.audit(AuditEvent {
             at: now(),
             event: "sign-in-refused".to_owned(),
             person: None,
             from: Some(from.to_string()),
             object: Some(key.to_string()),
-            detail: Some("unknown-key".to_owned()),
+            detail: Some(format!("unknown-key{detail}")),
         });
     }
 }

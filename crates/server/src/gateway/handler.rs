@@ -1,7 +1,8 @@
 //! What russh asks about one client: who it is, and what it may open. Everything that is not named here is refused.
 //!
 //! The state of a sign-in is set by a verified signature alone and forgotten at every other step, so that nothing
-//! survives a change of user name, method or key in mid-sign-in; the user name is never looked at.
+//! survives a change of user name, method or key in mid-sign-in. The user name never decides who somebody is; one name asks
+//! for less: `confirm`, under which a key may sign in that is only claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,6 +22,10 @@ use super::{Shared, console, tunnel};
 use crate::clock::now;
 use crate::metrics::Outcome;
 
+/// The login name that a key which is only claimed signs in by. By any other it is unknown: else whoever claims the key
+/// of somebody else would have that person's ssh sign in with it, instead of with the one that counts.
+pub(super) const CONFIRM: &str = "confirm";
+
 /// One client.
 pub(super) struct Client {
     shared: Arc<Shared>,
@@ -35,7 +40,6 @@ pub(super) struct Client {
     consoles: BTreeMap<u32, bool>,
     /// Kinds of requests that were refused and written down: once each, or a client could fill the audit trail.
     noted: BTreeSet<&'static str>,
-    refusals: usize,
 }
 
 /// Whose key signed.
@@ -54,17 +58,17 @@ impl Client {
         allowance: Arc<Allowance>,
     ) -> Self {
         let (consoles, noted) = (BTreeMap::new(), BTreeSet::new());
-        Self { shared, from, seat, progress, allowance, signed: None, connection: None, consoles, noted, refusals: 0 }
+        Self { shared, from, seat, progress, allowance, signed: None, connection: None, consoles, noted }
     }
 
     /// Whom a key signs in, if its holder can sign with it: its person, or nobody while it is claimed.
-    fn recognise(&self, key: &ssh_key::PublicKey, algorithm: &Algorithm) -> Option<Signed> {
+    fn recognise(&self, user: &str, key: &ssh_key::PublicKey, algorithm: &Algorithm) -> Option<Signed> {
         let key = PublicKey::from_data(key.key_data()).ok()?.fingerprint().clone();
         // RSA with SHA-1: it can be forged.
         let weak = matches!(algorithm, Algorithm::Rsa { hash: None });
         let world = self.shared.worlds.borrow();
         let person = world.person_of(&key).cloned();
-        let known = person.is_some() || world.is_claimed(&key, now());
+        let known = person.is_some() || (user == CONFIRM && world.is_claimed(&key, now()));
         if weak || !known {
             drop(world);
             self.progress.send_replace(Progress::Waiting(Some(key)));
@@ -83,19 +87,11 @@ impl Client {
         }
     }
 
-    /// Writes down a refused target; too many of them end the connection.
-    fn count_refusal(&mut self) {
-        self.refusals += 1;
-        if let Some(connection) = &self.connection
-            && self.refusals >= self.shared.settings.limits.refusals
-        {
-            connection.end(Ending::TooManyRefusals);
-        }
-    }
-
     async fn refuse_kind(&mut self, kind: &'static str, reply: ChannelOpenHandle) {
         self.note(kind);
-        self.count_refusal();
+        if let Some(connection) = &self.connection {
+            connection.count_refusal();
+        }
         reply.reject(Refusal::Kind.answer()).await;
     }
 
@@ -118,14 +114,14 @@ impl Handler for Client {
         Ok(Auth::reject())
     }
 
-    async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         self.signed = None;
-        let known = self.recognise(offer.public_key, offer.algorithm).is_some();
+        let known = self.recognise(user, offer.public_key, offer.algorithm).is_some();
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 
-    async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
-        self.signed = self.recognise(key.public_key, key.algorithm);
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
+        self.signed = self.recognise(user, key.public_key, key.algorithm);
         Ok(if self.signed.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
@@ -171,7 +167,6 @@ impl Handler for Client {
             }
             Err(refusal) => {
                 tunnel::refused(&connection, &tunnel::printable(host), refusal);
-                self.count_refusal();
                 reply.reject(refusal.answer()).await;
             }
         }
@@ -193,7 +188,7 @@ impl Handler for Client {
             }
             Err(refusal) => {
                 self.note(refusal.word());
-                self.count_refusal();
+                connection.count_refusal();
                 reply.reject(refusal.answer()).await;
             }
         }

@@ -48,7 +48,8 @@ impl Default for Limits {
         Self {
             // A sign-in takes well under a second; the rest is for a security key that waits to be touched.
             sign_in: Duration::from_secs(30),
-            // Twenty offers and a signature with RSA keys of 16384 bits are about 90 KiB with the key exchange.
+            // Twenty offers and a signature with RSA keys of 8192 bits, the largest that are taken, are about 50 KiB with the
+            // key exchange.
             sign_in_bytes: 128 * 1024,
             // Agents hold many keys, and OpenSSH offers all of them before it gives up.
             sign_in_attempts: 20,
@@ -79,7 +80,7 @@ impl Default for Limits {
 
 /// Where a connection comes from: an IPv4 address, or a /64, which is what one IPv6 customer has at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+pub(super) struct Source(IpAddr);
 
 /// Counts connections.
 #[derive(Debug)]
@@ -181,7 +182,7 @@ impl Drop for Seat {
 }
 
 impl Source {
-    fn of(ip: IpAddr) -> Self {
+    pub(super) fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V6(ip) => {
                 let [a, b, c, d, ..] = ip.segments();

@@ -13,6 +13,7 @@ mod heartbeat;
 mod limits;
 mod refusal;
 mod relay;
+mod strangers;
 mod stream;
 mod transport;
 mod tunnel;
@@ -48,12 +49,12 @@ pub struct Settings {
     pub address: GatewayAddress,
     /// What every notebook's host name ends in.
     pub suffix: HostSuffix,
-    /// The host CA's public key, for `known_hosts`.
-    pub authority: String,
     /// What clients print before they sign in; nothing where empty.
     pub banner: String,
     /// How long sessions go on after shutdown has begun.
     pub drain: Duration,
+    /// How long audit events and ended sessions stay in the database.
+    pub keep_records: Duration,
     /// Limits.
     pub limits: Limits,
 }
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub recorder: Recorder,
     /// Host key and certificate; new connections get the newest.
     pub identity: watch::Receiver<HostIdentity>,
+    /// The lines of `known_hosts` that clients should have now.
+    pub known_hosts: watch::Receiver<String>,
     /// Settings.
     pub settings: Settings,
     /// Metrics.
@@ -82,9 +85,11 @@ struct Shared {
     recorder: Recorder,
     /// This process, in the rows of its sessions.
     id: String,
+    known_hosts: watch::Receiver<String>,
     settings: Settings,
     metrics: Arc<Metrics>,
     gate: Arc<limits::Gate>,
+    strangers: strangers::Strangers,
     /// No new sessions.
     draining: CancellationToken,
     /// No sessions.
@@ -92,26 +97,27 @@ struct Shared {
 }
 
 impl Settings {
-    /// From the flags, and the host CA's public key.
-    pub fn read(flags: &crate::settings::Settings, authority: String) -> Result<Self> {
+    /// From the flags.
+    pub fn read(flags: &crate::settings::Settings) -> Result<Self> {
         let address = &flags.gateway_address;
         let address =
             GatewayAddress::parse(address).with_context(|| format!("reading the gateway's address `{address}`"))?;
         let suffix = &flags.host_suffix;
         let suffix = HostSuffix::parse(suffix).with_context(|| format!("reading the host suffix `{suffix}`"))?;
         let (banner, drain) = (flags.gateway_banner.clone(), flags.gateway_drain);
-        Ok(Self { address, suffix, authority, banner, drain, limits: Limits::default() })
+        let (keep_records, limits) = (flags.keep_records, Limits::default());
+        Ok(Self { address, suffix, banner, drain, keep_records, limits })
     }
 }
 
 impl Gateway {
     /// Serves until `shutdown`, then lets live sessions go on for [`Settings::drain`] and ends the rest.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let Self { worlds, store, recorder, mut identity, settings, metrics } = self;
+        let Self { worlds, store, recorder, mut identity, known_hosts, settings, metrics } = self;
         let limits = settings.limits.clone();
         let mut config = transport::config(&identity.borrow_and_update(), &limits)?;
         let id = random::id()?;
-        let beats = tokio::spawn(heartbeat::run(store.clone(), id.clone()));
+        let beats = tokio::spawn(heartbeat::run(store.clone(), id.clone(), settings.keep_records));
         let gate = limits::Gate::new(limits.clone());
         let drained = CancellationToken::new();
         let drain = settings.drain;
@@ -121,9 +127,11 @@ impl Gateway {
             store,
             recorder,
             id,
+            known_hosts,
             settings,
             metrics,
             gate,
+            strangers: strangers::Strangers::default(),
             draining,
             drained: drained.clone(),
         });

@@ -41,10 +41,11 @@ pub(super) fn target(connection: &Connection, host: &str, port: u32) -> Result<(
     Ok((person.clone(), grant))
 }
 
-/// Writes down a refused target.
+/// Writes down a refused target, and counts it.
 pub(super) fn refused(connection: &Connection, host: &str, refusal: Refusal) {
     connection.shared.metrics.sessions.get_or_create(&Outcome { outcome: refusal.word() }).inc();
     connection.audit("target-refused", Some(host.to_owned()), refusal.word());
+    connection.count_refusal();
 }
 
 /// What of a client's text may stand in a record: printable ASCII, at most 100 characters.

@@ -31,6 +31,9 @@ pub(super) enum Undelivered {
     /// It belongs to an earlier Notebook of that name, and will be collected.
     #[error("the Secret of an earlier Notebook of that name is still there")]
     Leftover,
+    /// It is ours, and the API server takes no change of it: it was made immutable, or made again with another type.
+    #[error("the Secret is there and cannot be changed")]
+    Frozen(#[source] kube::Error),
     /// The API server.
     #[error("writing the Secret")]
     Request(#[from] kube::Error),
@@ -60,21 +63,26 @@ async fn deliver_in_time(
     let name = secret.name_any();
     let api: Api<Secret> = Api::namespaced(client.clone(), &secret.namespace().unwrap_or_default());
     // The metadata alone: what is in a stranger's Secret is none of our business.
-    if let Some(found) = api.get_metadata_opt(&name).await? {
+    let found = api.get_metadata_opt(&name).await?;
+    if let Some(found) = &found {
         vet(found.meta(), uid)?;
         if last.is_some() && found.metadata.resource_version.as_deref() == last {
             return Ok(Delivered { version: found.resource_version().unwrap_or_default(), restored: false });
         }
     }
     let apply = PatchParams::apply(MANAGER);
+    // What we write is always valid: a change of what is there is refused because of what is there.
+    let frozen = |error: kube::Error| {
+        if found.is_some() && is_answer(&error, 422) { Undelivered::Frozen(error) } else { error.into() }
+    };
     let (written, restored) = match api.patch(&name, &apply, &Patch::Apply(secret)).await {
         // It is ours, and somebody else changed what is in it: an editor who leaves must not leave a key behind.
         Err(error) if is_answer(&error, 409) => {
             let found = api.get_metadata_opt(&name).await?;
             found.iter().try_for_each(|found| vet(found.meta(), uid))?;
-            (api.patch(&name, &apply.force(), &Patch::Apply(secret)).await?, true)
+            (api.patch(&name, &apply.force(), &Patch::Apply(secret)).await.map_err(frozen)?, true)
         }
-        written => (written?, false),
+        written => (written.map_err(frozen)?, false),
     };
     Ok(Delivered { version: written.resource_version().unwrap_or_default(), restored })
 }

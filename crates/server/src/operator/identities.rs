@@ -1,10 +1,12 @@
 //! The host identity of every notebook: derived, and kept for a while because signing takes time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fairlead_model::identity::{HostIdentity, host_identity};
 use fairlead_model::{HostSuffix, Label, NotebookId, Person, Time, World};
+use tokio::time::Instant;
 
 use crate::identity_store::Identity;
 use crate::store::Store;
@@ -14,6 +16,8 @@ use crate::store::Store;
 pub(super) struct Identities {
     made: BTreeMap<NotebookId, (String, u64, HostIdentity)>,
     epochs: BTreeMap<Label, (BTreeSet<Person>, u64)>,
+    /// When all epochs were read last.
+    read: Option<Instant>,
 }
 
 impl Identities {
@@ -29,7 +33,9 @@ impl Identities {
 
     /// Notes who can read the Secrets of every profile with notebooks, which raises a profile's epoch when somebody
     /// left. While the database is away the last epochs stay: keys must go from Pods all the same. Whether all is noted.
-    pub(super) async fn note_readers(&mut self, store: &Store, world: &World, dry_run: bool) -> bool {
+    ///
+    /// Every `resync` all epochs are read again, since another replica may have seen somebody leave who never came here.
+    pub(super) async fn note_readers(&mut self, store: &Store, world: &World, dry_run: bool, resync: Duration) -> bool {
         let namespaces: BTreeSet<&Label> = world.notebooks().map(|(id, _)| &id.namespace).collect();
         self.epochs.retain(|namespace, _| namespaces.contains(namespace));
         for namespace in namespaces {
@@ -52,7 +58,24 @@ impl Identities {
                 }
             }
         }
-        true
+        self.read.is_some_and(|read| read.elapsed() < resync) || self.read_epochs(store).await
+    }
+
+    /// Takes up epochs that others raised; an epoch never falls.
+    async fn read_epochs(&mut self, store: &Store) -> bool {
+        match store.epochs().await {
+            Ok(all) => {
+                for (namespace, (_, epoch)) in &mut self.epochs {
+                    *epoch = all.get(namespace).copied().unwrap_or(0).max(*epoch);
+                }
+                self.read = Some(Instant::now());
+                true
+            }
+            Err(error) => {
+                tracing::warn!("reading epochs: {error:#}");
+                false
+            }
+        }
     }
 
     /// A notebook's identity; `None` while its profile's epoch is unknown.

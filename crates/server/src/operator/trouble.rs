@@ -24,6 +24,8 @@ pub(super) enum Trouble {
     SecretTaken,
     /// Its Secret is still that of an earlier Notebook.
     SecretLeftover,
+    /// Its Secret is immutable or of another type: keys neither come nor go.
+    SecretFrozen,
     /// Somebody changed its Secret; this version of it was put back.
     SecretRestored(String),
     /// No sshd greets in this Pod.
@@ -38,6 +40,7 @@ impl Trouble {
             Self::Ambiguous => "SshAmbiguousPods",
             Self::SecretTaken => "SshSecretTaken",
             Self::SecretLeftover => "SshSecretLeftover",
+            Self::SecretFrozen => "SshSecretFrozen",
             Self::SecretRestored(_) => "SshSecretRestored",
             Self::NoSshd(_) => "SshNoServer",
         }
@@ -58,6 +61,10 @@ impl Trouble {
             Self::SecretLeftover => format!(
                 "no SSH yet: the Secret `{secret}` belongs to an earlier notebook of this name. It goes by itself, or \
                  delete it"
+            ),
+            Self::SecretFrozen => format!(
+                "keys neither come nor go: the Secret `{secret}` cannot be changed; delete it, and Fairlead makes it \
+                 again"
             ),
             Self::SecretRestored(_) => {
                 format!("somebody changed the Secret `{secret}`: what Fairlead writes was put back")

@@ -63,7 +63,8 @@ impl ClusterSide {
         }
 
         let kept = IdentityStore::new(client.clone(), &settings.cluster.namespace, store.clone())
-            .with_files(settings.identity_files.clone());
+            .with_files(settings.identity_files.clone())
+            .adopting(settings.adopt_identity);
         readiness.wait_for("identity", "the host CA is not known yet");
         let loading = async {
             match (settings.dry_run, runs(Part::Operator)) {

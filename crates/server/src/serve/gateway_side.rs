@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::gateway::{self, Gateway};
-use crate::identity_store::{Identity, gateway_identity};
+use crate::identity_store::{Identity, gateway_identity, known_hosts};
 use crate::ledger::Worlds;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
@@ -28,23 +28,54 @@ pub(super) struct GatewaySide {
 impl GatewaySide {
     /// Runs until asked to stop, and until the sessions of then have had their time to end.
     pub(super) async fn run(self, settings: Settings, identity: watch::Receiver<Arc<Identity>>) -> Result<()> {
-        let Self { store, worlds, recorder, metrics, readiness, stop } = self;
+        let Self { store, mut worlds, recorder, metrics, readiness, stop } = self;
         readiness.wait_for("gateway", "the gateway does not listen yet");
-        // Before the cluster is known, everybody would be a stranger.
-        if stop.run_until_cancelled(readiness.until_met(&["store", "cluster", "identity"])).await.is_none() {
-            return Ok(());
+        match stop.run_until_cancelled(may_decide(&readiness, &mut worlds)).await {
+            None => return Ok(()),
+            Some(known) => known?,
         }
-        let authority = identity.borrow().authority.public_line();
+        let listen = settings.gateway_listen;
+        let settings = gateway::Settings::read(&settings)?;
         let gateway = Gateway {
             worlds,
             store,
             recorder,
+            known_hosts: known_hosts(identity.clone(), settings.suffix.clone(), &stop),
             identity: gateway_identity(identity, clock::now, &stop)?,
-            settings: gateway::Settings::read(&settings, authority)?,
+            settings,
             metrics,
         };
-        let listener = super::bind(settings.gateway_listen).await.context("opening the gateway's port")?;
+        let listener = super::bind(listen).await.context("opening the gateway's port")?;
         readiness.met("gateway");
         gateway.run(listener, stop).await
+    }
+}
+
+/// Waits until there is something to decide by. Before cluster and keys are known, everybody would be a stranger.
+async fn may_decide(readiness: &Readiness, worlds: &mut Worlds) -> Result<()> {
+    readiness.until_met(&["store", "cluster", "identity"]).await;
+    worlds.wait_for(|world| world.knows_keys()).await.context("waiting for the keys").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fairlead_model::{Fact, World};
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::ledger;
+
+    #[tokio::test]
+    async fn nobody_is_a_stranger_because_the_keys_are_read_after_the_cluster() {
+        let (facts, mut worlds) = ledger::start(World::default());
+        let readiness = Readiness::new();
+        for condition in ["store", "cluster", "identity"] {
+            readiness.met(condition);
+        }
+        assert!(may_decide(&readiness, &mut worlds).now_or_never().is_none(), "it did not wait for the keys");
+        facts.send(Fact::Keys(Vec::new(), BTreeMap::new())).await.unwrap();
+        may_decide(&readiness, &mut worlds).await.unwrap();
     }
 }

@@ -1,6 +1,8 @@
 //! Records of what happened, written in the order in which it did.
 
-use sqlx::Connection;
+use anyhow::{Context as _, Result};
+use fairlead_model::Time;
+use sqlx::{AnyConnection, Connection as _};
 
 use super::Store;
 use super::audit::{self, AuditEvent};
@@ -15,6 +17,18 @@ pub enum Record {
     End(SessionEnd),
     /// An audit event, with an id that nothing else has.
     Audit(String, AuditEvent),
+}
+
+impl Record {
+    /// What it is and its id: all that a log may say of it.
+    #[must_use]
+    pub fn name(&self) -> (&'static str, &str) {
+        match self {
+            Self::Begin(begin) => ("session begin", &begin.id),
+            Self::End(end) => ("session end", &end.id),
+            Self::Audit(id, _) => ("audit event", id),
+        }
+    }
 }
 
 /// Why records were not written.
@@ -43,6 +57,28 @@ impl Store {
             transaction.commit().await
         });
         write.await.map_err(|error| if is_refusal(&error) { Unwritten::Refused(error) } else { Unwritten::Away(error) })
+    }
+}
+
+/// How many rows of a table go in one call, so that nobody else waits long for SQLite's one writer.
+const PRUNED: i64 = 5_000;
+
+impl Store {
+    /// Deletes the audit events, and the sessions that have ended, of before a moment: some of them, for there
+    /// may be many. How many went; none where all have gone.
+    pub async fn prune(&self, before: Time) -> Result<u64> {
+        let audit = "delete from audit where id in (select id from audit where at < $1 limit $2)";
+        // No session ends before it begins, and there is an index by that.
+        let sessions = "delete from sessions where id in
+            (select id from sessions where began < $1 and ended < $1 limit $2)";
+        let mut all = 0;
+        for sql in [audit, sessions] {
+            let delete = async |conn: &mut AnyConnection| {
+                sqlx::query(sql).bind(before.0).bind(PRUNED).execute(conn).await.map(|done| done.rows_affected())
+            };
+            all += self.call(delete).await.context("deleting old records")?;
+        }
+        Ok(all)
     }
 }
 

@@ -80,7 +80,7 @@ async fn the_key_decides_and_never_the_user_name() {
     let bed = Bed::start().await;
     let alice = bed.person("alice").await;
     let dave = bed.person("dave").await;
-    for user in ["root", "jovyan", "dave@example.com", "", "alice@example.com\t", "../x", "%h"] {
+    for user in ["root", "jovyan", "confirm", "dave@example.com", "", "alice@example.com\t", "../x", "%h"] {
         let jump = |user: &str| format!("-oUser={user}");
         let words = [jump(user), GATEWAY_ALIAS.to_owned(), "whoami".to_owned()];
         let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "-oUser=").collect();

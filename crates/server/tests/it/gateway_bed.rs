@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fairlead_model::client_config::{GATEWAY_ALIAS, GatewayAddress};
+use fairlead_model::client_config::{GATEWAY_ALIAS, GatewayAddress, known_hosts};
 use fairlead_model::identity::{Authority, HostIdentity, Master, host_identity};
 use fairlead_model::world::{Member, Namespace, Notebook, Pod, Profile, StatefulSet, Switch};
 use fairlead_model::{Fact, HostSuffix, Label, NotebookId, Person, Role, Time, World};
@@ -45,6 +45,7 @@ pub(crate) struct Bed {
     pub(crate) shutdown: CancellationToken,
     pub(crate) gateway: Option<JoinHandle<anyhow::Result<()>>>,
     pub(crate) identity: watch::Sender<HostIdentity>,
+    pub(crate) known_hosts: watch::Sender<String>,
     pub(crate) bert: Sshd,
     pub(crate) ernie: Sshd,
     authority: Authority,
@@ -81,13 +82,14 @@ impl Bed {
         let ernie = Sshd::start(dir.path(), "ernie", &identity_of(&authority, "ernie.team-b.notebook"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (known_hosts, lines) = watch::channel(known_hosts(&HostSuffix::default(), &authority.public_line()));
         let (identity, identities) = watch::channel(identity_of(&authority, GATEWAY_ALIAS));
         let mut settings = Settings {
             address: GatewayAddress::parse(&address.to_string()).unwrap(),
             suffix: HostSuffix::default(),
-            authority: authority.public_line(),
             banner: BANNER.to_owned(),
             drain: Duration::from_secs(2),
+            keep_records: Duration::from_hours(24),
             limits: Limits::default(),
         };
         change(&mut settings);
@@ -98,6 +100,7 @@ impl Bed {
             store: store.clone(),
             recorder: Recorder::start(store.clone()),
             identity: identities,
+            known_hosts: lines,
             settings,
             metrics: metrics.clone(),
         };
@@ -110,6 +113,7 @@ impl Bed {
             shutdown,
             gateway,
             identity,
+            known_hosts,
             bert,
             ernie,
             authority,

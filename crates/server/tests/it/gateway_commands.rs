@@ -73,6 +73,22 @@ async fn what_config_prints_is_a_configuration_that_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn config_follows_the_host_ca_from_the_announcement_of_the_next_to_the_end_of_the_last() {
+    let bed = Bed::start().await;
+    let alice = bed.person("alice").await;
+    let shown = async || {
+        let said = alice.asks("config").await;
+        let lines = said.out.lines().filter_map(|line| line.strip_prefix("#@cert-authority "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown().await.len(), 1);
+    bed.known_hosts.send_replace("@cert-authority * this\n@cert-authority * next\n".to_owned());
+    assert_eq!(shown().await, ["* this", "* next"]);
+    bed.known_hosts.send_replace("@cert-authority * next\n".to_owned());
+    assert_eq!(shown().await, ["* next"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_added_confirmed_by_itself_used_and_removed() {
     let bed = Bed::start().await;
     let alice = bed.person("alice").await;
@@ -81,18 +97,20 @@ async fn a_key_is_added_confirmed_by_itself_used_and_removed() {
     let code = code(&adds(&alice, &laptop.line()).await);
 
     // Claimed: it signs in for `confirm`, and for nothing else.
-    laptop.gets_into(BERT).await.is_refused("this key is not confirmed yet");
+    laptop.gets_into(BERT).await.is_refused("Permission denied (publickey)");
+    let jump = ["-l", "confirm", "-W", "bert.team-a.notebook:2209", GATEWAY_ALIAS];
+    laptop.runs(&jump).await.is_refused("this key is not confirmed yet");
     for command in ["ls", "whoami", "config", "keys list", "keys add"] {
-        let said = laptop.asks(command).await;
+        let said = laptop.asks_to_confirm(command).await;
         assert!(said.code == Some(1) && said.out.is_empty() && said.err.contains("not confirmed yet"), "{said:?}");
     }
-    let said = laptop.asks("confirm WRONG234").await;
+    let said = laptop.asks_to_confirm("confirm WRONG234").await;
     assert!(said.code == Some(1) && said.err.contains("this code does not belong"), "{said:?}");
     let said = alice.asks(&format!("confirm {code}")).await;
     assert!(said.code == Some(1), "another key confirmed it: {said:?}");
     bed.audited("target-refused", "claimed-key").await;
 
-    let said = laptop.asks(&format!("confirm {code}")).await;
+    let said = laptop.asks_to_confirm(&format!("confirm {code}")).await;
     assert!(said.code == Some(0) && said.out.contains("is now a key of alice@example.com"), "{said:?}");
     laptop.gets_into(BERT).await.is_in("bert");
     let said = laptop.asks("keys list").await;
@@ -123,13 +141,52 @@ async fn claiming_the_key_of_another_keeps_nobody_from_it_and_opens_nothing() {
     let theirs = code(&adds(&mallory, &laptop.line()).await);
     let ours = code(&adds(&alice, &laptop.line()).await);
     assert_ne!(theirs, ours);
-    laptop.gets_into(BERT).await.is_refused("this key is not confirmed yet");
-    let said = laptop.asks(&format!("confirm {ours}")).await;
+    laptop.gets_into(BERT).await.is_refused("Permission denied (publickey)");
+    let said = laptop.asks_to_confirm(&format!("confirm {ours}")).await;
     assert!(said.code == Some(0) && said.out.contains("alice@example.com"), "{said:?}");
     laptop.gets_into(BERT).await.is_in("bert");
-    assert_eq!(laptop.asks(&format!("confirm {theirs}")).await.code, Some(1));
+    assert_eq!(laptop.asks_to_confirm(&format!("confirm {theirs}")).await.code, Some(1));
     assert!(laptop.asks("whoami").await.out.starts_with("alice@example.com\n"));
     mallory.gets_into(BERT).await.is_refused("no such notebook");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_somebody_else_claims_does_not_keep_its_holder_from_the_one_that_counts() {
+    let bed = Bed::start().await;
+    let (alice, mallory) = (bed.person("alice").await, bed.person("mallory").await);
+    let second = bed.stranger("alice-second");
+    let offers = [format!("-i{}", second.path("key").display()), format!("-i{}", alice.path("key").display())];
+    code(&adds(&mallory, &second.line()).await);
+    // Both keys, the claimed one first, as an agent offers them; the configuration's own key comes after those.
+    let said = alice.runs(&[&offers[0], &offers[1], "-v", GATEWAY_ALIAS, "whoami"]).await;
+    assert!(said.code == Some(0) && said.out.starts_with("alice@example.com\n"), "{said:?}");
+    let fingerprint = second.public().fingerprint().to_string();
+    let offered = said.err.lines().any(|line| line.contains("Offering public key") && line.contains(&fingerprint));
+    assert!(offered, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_are_printed_work_as_they_stand() {
+    let bed = Bed::start().await;
+    let alice = bed.person("alice").await;
+    let laptop = bed.stranger("laptop");
+    // Nothing of Fairlead's configuration: only the line of `known_hosts`.
+    let first = format!(
+        "-oUserKnownHostsFile={} -oGlobalKnownHostsFile=none -oStrictHostKeyChecking=yes -oBatchMode=yes",
+        laptop.path("known_hosts").display()
+    );
+    let runs = async |said: &Said, client: &Client| {
+        let line = said.out.lines().find_map(|line| Some(line.split_once("ssh ")?.1)).unwrap();
+        let line = line.split(" > ").next().unwrap().replace("PRIVATE_KEY_FILE", client.path("key").to_str().unwrap());
+        let mut ssh = tokio::process::Command::new("ssh");
+        let key = format!("-i{}", client.path("key").display());
+        finish(ssh.args(["-F", "none", &key]).args(first.split(' ')).args(line.split(' '))).await
+    };
+    let said = runs(&adds(&alice, &laptop.line()).await, &laptop).await;
+    assert!(said.code == Some(0) && said.out.contains("is now a key of alice@example.com"), "{said:?}");
+    let config = alice.asks("config").await;
+    let said = runs(&config, &alice).await;
+    assert!(said.code == Some(0) && said.out == config.out, "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,10 +196,10 @@ async fn a_claimed_key_does_not_stay_and_an_expired_claim_does_not_sign_in() {
     let laptop = bed.stranger("laptop");
     let past = fairlead_model::Time(clock::now().0 - 3_600_001);
     bed.store.claim_key(&person("alice"), &laptop.public(), "", past).await.unwrap();
-    let said = laptop.asks("whoami").await;
+    let said = laptop.asks_to_confirm("whoami").await;
     assert!(said.code == Some(255) && said.err.contains("Permission denied"), "{said:?}");
     code(&adds(&alice, &laptop.line()).await);
-    let said = laptop.runs(&["-N", GATEWAY_ALIAS]).await;
+    let said = laptop.runs(&["-l", "confirm", "-N", GATEWAY_ALIAS]).await;
     assert!(said.code == Some(255) && said.err.contains("this key is not confirmed"), "{said:?}");
 }
 

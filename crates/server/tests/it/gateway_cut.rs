@@ -34,7 +34,7 @@ async fn a_session_is_cut_within_a_second_of_any_loss_of_its_right() {
         ("denied: stranger", "no such notebook", member(None), member(Some(Role::Edit))),
         ("denied: viewer", "`view`", member(Some(Role::View)), member(Some(Role::Edit))),
         ("denied: disabled-by-user", "switched off", notebook(Some(off)), notebook(Some(running("bert")))),
-        ("denied: disabled-by-admin", "an admin", space(Switch::Disabled), space(Switch::Unset)),
+        ("denied: disabled-by-admin", "not switched on", space(Switch::Disabled), space(Switch::Unset)),
         ("denied: stopped", "is stopped", notebook(Some(stopped)), notebook(Some(running("bert")))),
         ("denied: no-notebook", "no notebook of this name", notebook(None), notebook(Some(running("bert")))),
         ("pod-replaced", "has been restarted", pod_of("2"), pod_of("1")),

@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use fairlead_model::client_config::GATEWAY_ALIAS;
+use fairlead_server::clock;
+use fairlead_server::gateway::Settings;
+use fairlead_server::store::Store;
+use fairlead_server::store::audit::AuditEvent;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -127,4 +131,49 @@ async fn one_person_has_so_many_connections_and_is_told() {
     assert!(open(&first, BERT, 2209).await.is_ok());
     drop(second);
     eventually("a free place", async || alice.asks("whoami").await.code.filter(|code| *code == 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_older_than_they_are_kept_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("sqlite:{}/fairlead.db", dir.path().display())).await.unwrap();
+    let event = |word: &str, hours: i64| AuditEvent {
+        at: clock::now().plus_seconds(-3600 * hours),
+        event: word.to_owned(),
+        person: None,
+        from: None,
+        object: None,
+        detail: Some(String::new()),
+    };
+    store.audit(&event("old", 25)).await.unwrap();
+    store.audit(&event("new", 23)).await.unwrap();
+    let day = |settings: &mut Settings| settings.keep_records = Duration::from_hours(24);
+    let bed = Bed::on(dir, store, day).await;
+    eventually("the end of what is old", async || {
+        let events = bed.store.list_audit(10).await.unwrap();
+        (!events.iter().any(|event| event.event == "old")).then_some(())
+    })
+    .await;
+    bed.audited("new", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_comes_again_and_again_is_written_down_once_and_counted_every_time() {
+    let bed = Bed::start().await;
+    let stranger = bed.stranger("mallory");
+    for _ in 0..5 {
+        assert_eq!(stranger.asks("whoami").await.code, Some(255));
+    }
+    let said = stranger.runs(&["-oBindAddress=127.0.0.2", GATEWAY_ALIAS, "whoami"]).await;
+    assert_eq!(said.code, Some(255));
+    bed.measures("fairlead_signins_total{outcome=\"refused\"} 6").await;
+    // Events are written in their order: once this one is, those before it are.
+    let alice = bed.person("alice").await;
+    alice.gets_into("ernie.team-b.notebook").await.is_refused("no such notebook");
+    bed.audited("target-refused", "stranger").await;
+    let events = bed.store.list_audit(100).await.unwrap().into_iter();
+    let from = events.filter(|event| event.event == "sign-in-refused").filter_map(|event| event.from);
+    let mut from: Vec<String> = from.map(|from| from.split(':').next().unwrap_or_default().to_owned()).collect();
+    from.sort();
+    assert_eq!(from, ["127.0.0.1", "127.0.0.2"]);
 }

@@ -90,6 +90,11 @@ impl Client {
         self.runs(&[GATEWAY_ALIAS, command]).await
     }
 
+    /// The same by the login name under which a claimed key signs in.
+    pub(crate) async fn asks_to_confirm(&self, command: &str) -> Said {
+        self.runs(&["-l", "confirm", GATEWAY_ALIAS, command]).await
+    }
+
     /// Whether the notebook opens to this client; panics with what it said if the answer is neither.
     pub(crate) async fn gets_into(&self, notebook: &str) -> Said {
         self.runs(&[notebook, "echo in $NOTEBOOK"]).await

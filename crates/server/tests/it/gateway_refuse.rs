@@ -180,6 +180,20 @@ async fn a_connection_has_ten_channels_at_once_and_a_hundred_refusals_in_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn targets_that_cannot_be_dialled_count_as_refused_ones_do() {
+    let mut bed = Bed::with(|settings| settings.limits.refusals = 3).await;
+    let alice = bed.person("alice").await;
+    let session = sign_in(bed.address, &alice).await;
+    drop(open(&session, BERT, 2209).await.unwrap());
+    bed.bert.stop();
+    for _ in 0..2 {
+        assert_eq!(open(&session, BERT, 2209).await.err(), Some(2));
+    }
+    let _ = session.channel_open_direct_tcpip(BERT, 2209, "127.0.0.1", 1).await;
+    crate::gateway_bed::eventually("the end", async || session.is_closed().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn openssh_with_every_kind_of_forwarding_gets_its_command_and_nothing_else() {
     let bed = Bed::start().await;
     let alice = bed.person("alice").await;

@@ -7,6 +7,7 @@ use fairlead_model::HostSuffix;
 use fairlead_model::client_config::GATEWAY_ALIAS;
 use fairlead_server::clock;
 use fairlead_server::identity_store::{self, IdentityStore};
+use fairlead_server::store::Store;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,36 @@ async fn processes_that_start_at_once_make_one_ca_and_a_lost_one_is_never_made_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_database_takes_no_ca_that_was_there_before_it() {
+    let cluster = Cluster::start().await;
+    let with = |store: &Store| IdentityStore::new(cluster.own.clone(), SYSTEM, store.clone());
+    let line = with(&cluster.store).load_or_create().await.unwrap().authority.public_line();
+    let fresh = crate::databases::Database::sqlite();
+    let fresh = fresh.open().await;
+    for _ in 0..2 {
+        let error = format!("{:#}", with(&fresh).wait().await.unwrap_err());
+        assert!(error.contains("restore the database") && error.contains("hint: fairlead-server serve --"), "{error}");
+        assert_eq!(fresh.authority().await.unwrap(), None, "nothing was noted");
+    }
+    // Told to, it does so, and need not be told again.
+    assert_eq!(with(&fresh).adopting(true).load_or_create().await.unwrap().authority.public_line(), line);
+    assert_eq!(with(&fresh).load_or_create().await.unwrap().authority.public_line(), line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_ended_between_making_the_ca_and_noting_it_is_gone_on_with() {
+    let cluster = Cluster::start().await;
+    let kept = IdentityStore::new(cluster.own.clone(), SYSTEM, cluster.store.clone());
+    // It noted that there was none; the Secret is there, and not noted.
+    cluster.store.expect_authority().await.unwrap();
+    let other = crate::databases::Database::sqlite();
+    let other = IdentityStore::new(cluster.own.clone(), SYSTEM, other.open().await);
+    let line = other.load_or_create().await.unwrap().authority.public_line();
+    assert_eq!(kept.load_or_create().await.unwrap().authority.public_line(), line);
+    assert_eq!(cluster.store.authority().await.unwrap(), Some(line));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let cluster = Cluster::start().await;
     let kept = IdentityStore::new(cluster.own.clone(), SYSTEM, cluster.store.clone());
@@ -52,6 +83,7 @@ async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let stop = CancellationToken::new();
     let mut identity = kept.clone().follow(first.clone(), Duration::from_millis(100), &stop);
     let mut gateway = identity_store::gateway_identity(identity.clone(), clock::now, &stop).unwrap();
+    let mut known = identity_store::known_hosts(identity.clone(), HostSuffix::default(), &stop);
     assert!(kept.finish_rotation().await.is_err(), "none was begun");
 
     let begun = kept.begin_rotation().await.unwrap();
@@ -62,6 +94,8 @@ async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let lines = |identity: &Arc<identity_store::Identity>| identity.public_lines();
     let seen = identity.wait_for(|identity| lines(identity).len() == 2);
     tokio::time::timeout(PATIENCE, seen).await.unwrap().unwrap();
+    let both = known.wait_for(|lines| *lines == begun.known_hosts(&HostSuffix::default()));
+    drop(tokio::time::timeout(PATIENCE, both).await.unwrap().unwrap());
     let signed_by = |certificate: &str| {
         let certificate = ssh_key::Certificate::from_openssh(certificate).unwrap();
         assert_eq!(certificate.valid_principals(), [GATEWAY_ALIAS]);
@@ -73,6 +107,8 @@ async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let renewed = gateway.wait_for(|gateway| signed_by(&gateway.certificate) == next);
     tokio::time::timeout(PATIENCE, renewed).await.unwrap().unwrap();
     assert_eq!(lines(&identity.borrow()), [next.as_str()]);
+    let one = known.wait_for(|lines| lines.lines().count() == 1 && lines.contains(next.trim_end()));
+    drop(tokio::time::timeout(PATIENCE, one).await.unwrap().unwrap());
     assert_eq!(kept.load_or_create().await.unwrap().authority.public_line(), next, "a start takes it");
     let secret = cluster.secret(SYSTEM, identity_store::SECRET).await.unwrap();
     assert_eq!(secret.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["ca", "master"]);

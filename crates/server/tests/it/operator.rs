@@ -8,10 +8,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::cluster::{Cluster, Options, Output, eventually, id, mounted, new_key};
+use crate::cluster::{Cluster, Options, Output, eventually, id, mounted, new_key, who};
 
 /// A file of a notebook's Secret.
 fn file(secret: &Secret, name: &str) -> String {
@@ -151,6 +151,63 @@ async fn a_secret_of_somebody_else_is_reported_and_not_taken() {
     assert_eq!(audit.iter().filter(|event| event.object.as_deref() == Some("team-a/ml")).count(), 1);
     cluster.delete::<Secret>("team-a", "fairlead-ml").await;
     secret(&cluster, "its own", |secret| secret.labels().contains_key("fairlead.dev/notebook")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_changed_is_reported_and_made_again_once_it_is_gone() {
+    let cluster = Cluster::start().await;
+    cluster.profile("team-a", "ann@example.com").await;
+    let ann = cluster.key("ann@example.com").await;
+    cluster.notebook("team-a", "ml").await;
+    cluster.notebook("team-a", "other").await;
+    let _running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
+    let with = |secret: &Secret, line: &str| file(secret, "authorized_keys").contains(line);
+    let mut again = secret(&cluster, "the Secret", |secret| with(secret, ann.line())).await;
+    eventually("the other", async || cluster.secret("team-a", "fairlead-other").await).await;
+
+    // An editor freezes one, and makes the other again with the same label and owner but another type.
+    let secrets = cluster.api::<Secret>("team-a");
+    let frozen = Patch::Merge(json!({"immutable": true}));
+    secrets.patch("fairlead-other", &PatchParams::default(), &frozen).await.unwrap();
+    again.metadata.resource_version = None;
+    again.metadata.managed_fields = None;
+    again.type_ = Some("example.com/mine".to_owned());
+    cluster.delete::<Secret>("team-a", "fairlead-ml").await;
+    while secrets.create(&PostParams::default(), &again).await.is_err() {
+        // The operator was quicker.
+        cluster.delete::<Secret>("team-a", "fairlead-ml").await;
+    }
+    let bob = cluster.key("bob@example.com").await;
+    cluster.contributor("team-a", "user-bob", "bob@example.com", "edit").await;
+    eventually("both are said", async || {
+        let events = cluster.events("team-a").await;
+        (events.iter().filter(|reason| *reason == "SshSecretFrozen").count() == 2).then_some(())
+    })
+    .await;
+    let audit = cluster.store.list_audit(10).await.unwrap();
+    let said = audit.iter().filter(|event| event.detail.as_deref() == Some("SshSecretFrozen"));
+    let mut objects: Vec<_> = said.filter_map(|event| event.object.as_deref()).collect();
+    objects.sort_unstable();
+    assert_eq!(objects, ["team-a/ml", "team-a/other"]);
+
+    cluster.delete::<Secret>("team-a", "fairlead-ml").await;
+    secret(&cluster, "made again, with his key", |secret| with(secret, bob.line())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_another_replica_raised_is_taken_up() {
+    let cluster = Cluster::start().await;
+    cluster.profile("team-a", "ann@example.com").await;
+    cluster.notebook("team-a", "ml").await;
+    let _running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
+    let first = secret(&cluster, "the Secret", |_| true).await;
+    // The other one saw somebody come and go whom this one never saw.
+    let (ann, bob) = (who("ann@example.com"), who("bob@example.com"));
+    let namespace = id("team-a", "ml").namespace;
+    cluster.store.note_readers(&namespace, &[ann.clone(), bob].into()).await.unwrap();
+    assert_eq!(cluster.store.note_readers(&namespace, &[ann].into()).await.unwrap(), 1);
+    let host = |secret: &Secret| file(secret, "ssh_host_ed25519_key");
+    secret(&cluster, "another host key", |secret| host(secret) != host(&first)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,6 +120,27 @@ fn sessions_of_a_gateway_that_went_silent_are_closed_as_lost_and_a_true_end_is_b
 }
 
 #[test]
+fn old_audit_events_and_ended_sessions_go_and_open_ones_stay() {
+    on_both(|database| async move {
+        let store = database.open().await;
+        for (word, seconds) in [("key-added", 0), ("session-cut", 99), ("key-removed", 100)] {
+            store.audit(&event(word, seconds)).await.unwrap();
+        }
+        for (id, began) in [("open", 0), ("old", 1), ("long", 2), ("new", 100)] {
+            store.begin_session(&begin(id, began)).await.unwrap();
+        }
+        for (id, ended) in [("old", 99), ("long", 100), ("new", 101)] {
+            store.end_session(&end(id, ended, "closed")).await.unwrap();
+        }
+        assert_eq!(store.prune(NOW.plus_seconds(100)).await.unwrap(), 3);
+        assert_eq!(store.list_audit(10).await.unwrap(), [event("key-removed", 100)]);
+        let sessions = store.list_sessions(None, 10).await.unwrap().into_iter();
+        assert_eq!(sessions.map(|(begin, _)| begin.id).collect::<Vec<_>>(), ["new", "long", "open"]);
+        assert_eq!(store.prune(NOW.plus_seconds(100)).await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn audit_events_come_back_newest_first() {
     on_both(|database| async move {
         let store = database.open().await;

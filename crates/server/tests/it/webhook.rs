@@ -1,7 +1,9 @@
 //! The webhook behind a real API server: what it mounts, what it leaves alone, and its certificate.
 #![expect(clippy::unwrap_used, reason = "what fails here ends its test")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairlead_model::plan::{MODE, MOUNT, VOLUME};
@@ -11,8 +13,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Config};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -179,6 +182,55 @@ async fn the_certificate_is_renewed_trusted_and_served_without_a_restart() {
     );
     configurations.patch("fairlead", &PatchParams::default(), &wrong).await.unwrap();
     assert_eq!(trusted(&cluster, "").await, second);
+}
+
+/// A connection with a request that announces more than it sends.
+fn slow(address: SocketAddr, certificate: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let connection = ClientConnection::new(config, ServerName::try_from(address.ip().to_string()).unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+    let head =
+        "POST /mutate HTTP/1.1\r\nhost: it\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_strangers_take_no_more_than_their_part_and_not_for_ever() {
+    let cluster = Cluster::start().await;
+    let webhook = start(&cluster);
+    let secret = eventually("a certificate", async || cluster.secret(SYSTEM, certificate::SECRET).await).await;
+    let certificate = certificate::read(&secret).unwrap().certificate;
+    let address = webhook.address;
+    let good = async || direct(address, &certificate).request_text(review()).await;
+    good().await.unwrap();
+
+    let held: Vec<_> = (0..40).map(|_| slow(address, &certificate)).collect();
+    let begin = Instant::now();
+    let refused = good().await.unwrap_err();
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 503), "{refused:?}");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    eventually("served again while all of them are still there", async || good().await.ok()).await;
+    drop(held);
+
+    // Connections that say nothing at all: those too many are closed at once, the others when their time is over.
+    let held: Vec<_> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let begin = Instant::now();
+    let closed = eventually("those too many are closed", async || {
+        let closed = held.iter().filter(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            !matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        });
+        Some(closed.count()).filter(|count| *count >= 300 - 256)
+    })
+    .await;
+    assert!(begin.elapsed() < Duration::from_secs(3) && closed < 60, "{closed} after {:?}", begin.elapsed());
+    drop(held);
+    eventually("served again", async || good().await.ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

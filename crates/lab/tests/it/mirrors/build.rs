@@ -92,6 +92,40 @@ impl Drop for Image {
 }
 
 #[test]
+fn a_base_without_init_gets_it_from_the_downloads_folder() {
+    // A copy, so that the project's own folder stays empty.
+    let copy = tempfile::tempdir().unwrap();
+    let layer = paths::project().join("images/notebook");
+    run(Command::new("cp").arg("-a").arg(format!("{}/.", layer.display())).arg(copy.path())).ok();
+    let downloads = copy.path().join("downloads");
+    // What stands in for s6-overlay: one file in each archive. A build that asked the network would not have them.
+    let pack = "set -eu; cd \"$1\"; arch=$(uname -m); mkdir root; printf '#!/bin/sh\\nset -eu\\n# from downloads\\n' >root/init
+        chmod 755 root/init; tar -C root -cJf s6-overlay-noarch.tar.xz init; echo \"$arch\" >root/arch
+        tar -C root -cJf \"s6-overlay-$arch.tar.xz\" arch; for file in *.tar.xz; do sha256sum \"$file\" >\"$file.sha256\"; done";
+    run(Command::new("bash").args(["-c", pack, "pack"]).arg(&downloads)).ok();
+    let base = Image::new("no-init", "FROM fairlead.local/testbase:1\nUSER root\nRUN rm /init\nUSER 1000\n");
+    let build = |tag: &str| {
+        run(in_storage(Command::new(copy.path().join("scripts/build"))).args(["--base", &base.name, "--tag", tag]))
+    };
+    let image = Image::made("downloads", build);
+    assert_eq!(
+        image.run("cat /init /arch").ok(),
+        format!("#!/bin/sh\nset -eu\n# from downloads\n{}\n", std::env::consts::ARCH)
+    );
+
+    // An archive that is not what its sum says is not installed.
+    fs::write(downloads.join("s6-overlay-noarch.tar.xz"), "something else").unwrap();
+    let lock = paths::lock(&paths::cache().unwrap().join("images/lock")).unwrap();
+    let said = build("fairlead.local/it-mirrors:damaged");
+    drop(lock);
+    assert!(said.code != Some(0), "{said:?}");
+    assert!(
+        format!("{}{}", said.out, said.err).contains("s6-overlay-noarch.tar.xz does not match its sha256"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn the_script_says_what_is_wrong_and_what_it_would_run() {
     let folder = tempfile::tempdir().unwrap();
     let docker = folder.path().join("docker");

@@ -30,10 +30,10 @@ async fn a_key_that_is_added_and_confirmed_works_in_the_pod_in_seconds() {
         .await
         .unwrap()
         .unwrap();
-    let code = claimed.split_whitespace().skip_while(|word| *word != "confirm").nth(1).expect("a code").to_owned();
+    let code = claimed.split_whitespace().last().expect("a code").to_owned();
     let unconfirmed = laptop.ssh(&host, "true").await.unwrap().unwrap_err();
-    assert!(unconfirmed.contains("confirm"), "{unconfirmed}");
-    laptop.ssh("fairlead-gateway", &format!("confirm {code}")).await.unwrap().unwrap();
+    assert!(unconfirmed.contains("Permission denied (publickey)"), "{unconfirmed}");
+    laptop.ssh("confirm@fairlead-gateway", &format!("confirm {code}")).await.unwrap().unwrap();
     stage.let_in(&laptop, "bert", SOON).await;
 
     let mut took = Vec::new();
@@ -93,7 +93,7 @@ async fn a_lost_right_cuts_live_sessions_and_leaves_the_others() {
     let label = |value: serde_json::Value| Patch::Merge(json!({"metadata": {"labels": {"fairlead.dev/ssh": value}}}));
     spaces.patch(&stage.name, &PatchParams::default(), &label(json!("disabled"))).await.unwrap();
     hers.ends_within(SOON).await;
-    stage.refused(&alice, "bert", "an admin has not switched SSH on", SOON).await;
+    stage.refused(&alice, "bert", "SSH is not switched on for this profile", SOON).await;
     spaces.patch(&stage.name, &PatchParams::default(), &label(json!(null))).await.unwrap();
     stage.let_in(&alice, "bert", 10).await;
 

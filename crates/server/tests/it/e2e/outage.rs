@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fairlead_lab::paths;
 use fairlead_lab::process::Process;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -36,6 +38,33 @@ async fn without_fairlead_notebooks_start_and_with_it_the_next_start_is_mounted(
     replicas(1).await;
     stage.refused(&alice, "bert", "", 30).await;
     stage.logs(&["SshNeedsRestart", &format!("{}/bert", stage.name)]).await;
+    pods.delete("bert-0", &DeleteParams::default().grace_period(0)).await.unwrap();
+    within(60, "the next Pod is mounted", async || pods.get_opt("bert-0").await.unwrap().filter(has_mount)).await;
+    stage.let_in(&alice, "bert", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_the_api_server_does_not_trust_keeps_no_notebook_from_starting() {
+    let (stage, alice) = Stage::new("untrusted").await;
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &stage.name);
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(stage.client.clone());
+    let bundle = async || {
+        let mut webhooks = configurations.get("fairlead").await.unwrap().webhooks.unwrap();
+        webhooks.remove(0).client_config.ca_bundle.unwrap()
+    };
+    let right = bundle().await;
+    // A good certificate, and not the one that signed: what a client of this cluster has at hand.
+    let other = std::fs::read(paths::cluster().join("pki/ca.crt")).unwrap();
+    let wrong = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ByteString(other)}]);
+    let wrong = Patch::<()>::Json(serde_json::from_value(wrong).unwrap());
+    configurations.patch("fairlead", &PatchParams::default(), &wrong).await.unwrap();
+    let untrusted = async || (!stage.fairlead.would_mount(&stage.client, &stage.name).await.unwrap()).then_some(());
+    within(20, "the API server does not trust the webhook", untrusted).await;
+    stage.notebook("bert").await;
+    assert!(!has_mount(&pods.get("bert-0").await.unwrap()), "the wrong certificate was trusted");
+
+    within(60, "the right certificate is back", async || (bundle().await == right).then_some(())).await;
+    stage.fairlead.mounts(&stage.client, &stage.name).await.unwrap();
     pods.delete("bert-0", &DeleteParams::default().grace_period(0)).await.unwrap();
     within(60, "the next Pod is mounted", async || pods.get_opt("bert-0").await.unwrap().filter(has_mount)).await;
     stage.let_in(&alice, "bert", 60).await;
