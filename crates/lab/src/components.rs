@@ -16,7 +16,7 @@ use crate::apiserver::SERVICE_CIDR;
 use crate::cgroups::CGROUP;
 use crate::cluster::NODE_NAME;
 use crate::kubernetes::Binaries;
-use crate::node::{ADDRESS, BRIDGE, HOST_ADDRESS, Node, POD_CIDR};
+use crate::node::{ADDRESS, BRIDGE, Node, POD_CIDR};
 use crate::process::Process;
 
 /// Writes the configuration of containerd, its network plugins and the kubelet.
@@ -227,12 +227,6 @@ pub fn wait_for_containerd(node: &Node, dir: &Path, containerd: &Process) -> Res
 pub fn import(node: &Node, dir: &Path, archive: &Path) -> Result<()> {
     let doing = format!("importing `{}`", archive.display());
     node.run(&doing, ctr(dir).args(["images", "import"]).arg(archive)).map(drop)
-}
-
-/// The host as a line of `/etc/hosts` in a Pod, for Pods that call back: there is no DNS.
-#[must_use]
-pub fn host_alias(name: &str) -> serde_json::Value {
-    json!({"ip": HOST_ADDRESS.to_string(), "hostnames": [name]})
 }
 
 fn ctr(dir: &Path) -> Command {

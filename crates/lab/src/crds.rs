@@ -19,20 +19,24 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// Every kind the lab knows: the name of its definition, and the project's own text of it.
-const OWN: [(&str, &str); 3] = [
+const OWN: [(&str, &str); 4] = [
     ("notebooks.kubeflow.org", include_str!("../../../lab/crds/notebooks.kubeflow.org.yaml")),
     ("profiles.kubeflow.org", include_str!("../../../lab/crds/profiles.kubeflow.org.yaml")),
     (
         "authorizationpolicies.security.istio.io",
         include_str!("../../../lab/crds/authorizationpolicies.security.istio.io.yaml"),
     ),
+    (
+        "peerauthentications.security.istio.io",
+        include_str!("../../../lab/crds/peerauthentications.security.istio.io.yaml"),
+    ),
 ];
 
 /// How long one kind may take from being applied to being listable.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Installs the definitions of Notebook, Profile and `AuthorizationPolicy`, and returns when all
-/// their versions can be listed.
+/// Installs the definitions of Notebook, Profile, `AuthorizationPolicy` and `PeerAuthentication`, and
+/// returns when all their versions can be listed.
 ///
 /// They come from the directory in `FAIRLEAD_CRDS`, else from `../shared/crds` beside the workspace
 /// if that exists, else they are the project's own. A kind such a directory lacks is the project's
@@ -178,6 +182,7 @@ mod tests {
             ("notebooks.kubeflow.org", vec!["v1", "v1beta1", "v1alpha1"]),
             ("profiles.kubeflow.org", vec!["v1", "v1beta1"]),
             ("authorizationpolicies.security.istio.io", vec!["v1", "v1beta1"]),
+            ("peerauthentications.security.istio.io", vec!["v1", "v1beta1"]),
         ];
         for ((name, own), (expected_name, versions)) in OWN.into_iter().zip(expected) {
             let definition = parse(own).expect("own CRD parses");

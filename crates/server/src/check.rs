@@ -2,7 +2,9 @@
 
 mod installation;
 mod notebook;
+mod policies;
 
+use std::fmt::Display;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -104,4 +106,9 @@ impl Finding {
     fn fail(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { level: Level::Fail, what: what.into(), fix: Some(fix.into()) }
     }
+}
+
+/// Names in a sentence.
+fn join(names: impl Iterator<Item = impl Display>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

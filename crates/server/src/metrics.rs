@@ -35,6 +35,11 @@ pub struct Metrics {
     pub world_notebooks: Gauge,
     /// `fairlead_store_queue`: records that wait for the database.
     pub store_queue: Gauge,
+    /// `fairlead_secret_writes_total{outcome}`: Secrets of notebooks looked after: `written`, `unchanged`, `foreign` or
+    /// `failed`.
+    pub secret_writes: Family<Outcome, Counter>,
+    /// `fairlead_webhook_seconds`: from a request about a new Pod to its answer.
+    pub webhook_seconds: Histogram,
 }
 
 /// How something went, in one word.
@@ -68,6 +73,9 @@ impl Metrics {
             requests_refused: Family::default(),
             world_notebooks: Gauge::default(),
             store_queue: Gauge::default(),
+            secret_writes: Family::default(),
+            // From half a millisecond to the two seconds that the API server waits.
+            webhook_seconds: Histogram::new(exponential_buckets(0.0005, 4.0, 7)),
         };
         let registry = &mut all.registry;
         registry.register("sessions_active", "Sessions that this process carries now", all.sessions_active.clone());
@@ -81,6 +89,9 @@ impl Metrics {
         registry.register("requests_refused", "Other requests refused, by kind", all.requests_refused.clone());
         registry.register("world_notebooks", "Notebooks this process knows", all.world_notebooks.clone());
         registry.register("store_queue", "Records that wait for the database", all.store_queue.clone());
+        registry.register("secret_writes", "Secrets looked after, by what came of it", all.secret_writes.clone());
+        let seconds = all.webhook_seconds.clone();
+        registry.register_with_unit("webhook", "Time until a new Pod was answered for", Unit::Seconds, seconds);
         all
     }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::identity_store::Identity;
 use crate::ledger::Worlds;
+use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
 use crate::watch::{Sights, chain};
 use deliver::{Delivered, Undelivered};
@@ -48,6 +49,8 @@ pub struct Operator {
     pub store: Store,
     /// What is known.
     pub worlds: Worlds,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// CA and master secret.
     pub identity: watch::Receiver<Arc<Identity>>,
     /// What host names end in.
@@ -139,7 +142,11 @@ impl State {
                 if job.last.is_none() {
                     print(output, &job.secret);
                 }
-                self.keep(operator.resync, job, Ok(Delivered { version: String::new(), restored: false }));
+                self.keep(
+                    operator.resync,
+                    job,
+                    Ok(Delivered { version: String::new(), restored: false, written: false }),
+                );
             }
         } else {
             self.deliver(operator, jobs).await;
@@ -189,6 +196,7 @@ impl State {
         });
         let mut done = requests.buffer_unordered(AT_ONCE);
         while let Some((job, done)) = done.next().await {
+            operator.metrics.secret_writes.get_or_create(&Outcome { outcome: deliver::outcome(&done) }).inc();
             self.keep(operator.resync, job, done);
         }
     }
@@ -205,7 +213,7 @@ impl State {
             due: Instant::now() + resync,
         };
         match done {
-            Ok(Delivered { version, restored }) => {
+            Ok(Delivered { version, restored, .. }) => {
                 if before.is_none() {
                     // Spread over time by name, so that the next round does not come all at once.
                     held.due -= resync.mul_f64(spread(&held.uid) / 2.0);

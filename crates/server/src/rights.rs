@@ -26,6 +26,7 @@ pub struct Right {
     pub why: &'static str,
 }
 
+const LIST: &[&str] = &["list"];
 const FOLLOW: &[&str] = &["list", "watch"];
 
 /// All of them.
@@ -40,6 +41,9 @@ pub const RIGHTS: &[Right] = &[
     cluster("", "services", FOLLOW, "addresses that no Pod can have"),
     cluster("", "secrets", &["get", "create", "patch"], "a Secret for each notebook, written by server-side apply"),
     cluster("", "pods/status", &["patch"], "to make the kubelet look at a changed Secret at once"),
+    cluster("networking.k8s.io", "networkpolicies", LIST, "to say which one keeps people out of a notebook"),
+    cluster("security.istio.io", "authorizationpolicies", LIST, "the same, in a mesh"),
+    cluster("security.istio.io", "peerauthentications", LIST, "the same, in a mesh"),
     cluster("events.k8s.io", "events", &["create", "patch"], "to say on the Notebook what is wrong"),
     Right {
         scope: Scope::Cluster,

@@ -56,7 +56,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         readiness: readiness.clone(),
         stop: stop.clone(),
     };
-    let side = ClusterSide { store, facts, worlds, readiness, stop: stop.clone() };
+    let side = ClusterSide { store, facts, worlds, metrics, readiness, stop: stop.clone() };
     // `None` where somebody stopped the process before the host CA was known.
     let identity = side.start(&settings, &mut parts).await?;
     // Apart from the others, because it goes on for a while after the stop: sessions may end by themselves.

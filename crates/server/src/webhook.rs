@@ -7,11 +7,13 @@ pub mod registration;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::post;
 use axum::{Json, Router, middleware};
 use axum_server::Handle;
@@ -28,6 +30,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 use certificate::Served;
 use limits::Limited;
 
@@ -46,6 +49,8 @@ pub struct Webhook {
     pub names: Vec<String>,
     /// How often certificate and configuration are looked after.
     pub look: Duration,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The clock.
     pub now: fn() -> Time,
 }
@@ -67,7 +72,7 @@ impl Webhook {
             .acceptor(Limited::new(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE)))
             .first_request_timeout(PATIENCE)
             .handle(handle.clone())
-            .serve(router().into_make_service());
+            .serve(router(self.metrics.clone()).into_make_service());
         let ended = stop.clone();
         tokio::spawn(async move {
             ended.cancelled().await;
@@ -140,9 +145,18 @@ fn server_config(served: &Served) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-fn router() -> Router {
+fn router(metrics: Arc<Metrics>) -> Router {
     let limit = middleware::from_fn_with_state(limits::requests(), limits::limit);
-    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY)).layer(limit)
+    let measure = middleware::from_fn_with_state(metrics, measure);
+    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY)).layer(limit).layer(measure)
+}
+
+/// How long each answer takes, with the time in which its body arrives.
+async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let response = next.run(request).await;
+    metrics.webhook_seconds.observe(begin.elapsed().as_secs_f64());
+    response
 }
 
 async fn mutate(

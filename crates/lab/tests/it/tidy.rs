@@ -153,7 +153,9 @@ fn read_tree(root: &Path, below: &str, files: &mut Vec<(String, String)>) {
         let kind = entry.file_type().expect("an entry has a type");
         if kind.is_dir() && ![".git", "target", "downloads"].contains(&name.as_str()) {
             read_tree(root, &path, files);
+        // In a work tree of git's, `.git` is a file with the path of the repository.
         } else if kind.is_file()
+            && path != ".git"
             && let Ok(text) = fs::read_to_string(entry.path())
         {
             files.push((path, text));

@@ -5,7 +5,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 
-use super::{Check, Finding};
+use super::{Check, Finding, policies};
 use crate::cluster::{self, KubeflowKind};
 use crate::identity_store::{self, IdentityStore};
 use crate::rights::{RIGHTS, Right, Scope};
@@ -31,6 +31,7 @@ pub(super) async fn look(check: &Check) -> Vec<Finding> {
     }
     findings.push(look_at_webhook(check).await);
     findings.extend(look_at_identity(check).await);
+    findings.extend(policies::look_at_installation(check).await);
     findings
 }
 

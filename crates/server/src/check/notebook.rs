@@ -1,14 +1,12 @@
 //! What keeps people out of one notebook: layer by layer, from its name to sshd's greeting.
 
-use std::fmt::Display;
-
 use fairlead_model::access::{self, SSHD_PORT};
 use fairlead_model::world::{DefaultSsh, Pod, Switch};
 use fairlead_model::{Denied, Fact, NotebookId, World, plan};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use super::{Check, Finding};
+use super::{Check, Finding, Level, join, policies};
 use crate::greeting::{self, NoGreeting};
 use crate::settings::SshDefault;
 use crate::watch::chain;
@@ -46,7 +44,9 @@ pub(super) async fn look(check: &Check, facts: &[Fact], id: &NotebookId) -> Vec<
     findings.push(look_at_secret(check, id, &notebook.uid).await);
     if let [(name, pod)] = pods.as_slice() {
         findings.push(look_at_mount(id, name, pod));
-        findings.push(look_at_sshd(id, name, pod).await);
+        let sshd = look_at_sshd(id, name, pod).await;
+        findings.extend(policies::look_at_notebook(check, id, name, sshd.level == Level::Ok).await);
+        findings.push(sshd);
     }
     findings
 }
@@ -229,8 +229,4 @@ fn all(facts: &[Fact]) -> impl Iterator<Item = &Fact> {
         Fact::All(_, list) => list.as_slice(),
         one => std::slice::from_ref(one),
     })
-}
-
-fn join(names: impl Iterator<Item = impl Display>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -20,6 +20,8 @@ pub(super) struct Delivered {
     pub(super) version: String,
     /// Whether somebody else had changed it, and it was put back.
     pub(super) restored: bool,
+    /// Whether it was there in another version before, or not at all.
+    pub(super) written: bool,
 }
 
 /// Why a Secret could not be delivered.
@@ -40,6 +42,16 @@ pub(super) enum Undelivered {
     /// No answer.
     #[error("no answer from the API server in {} s", PATIENCE.as_secs())]
     Silent,
+}
+
+/// What came of it, as `fairlead_secret_writes_total` has it.
+pub(super) fn outcome(done: &Result<Delivered, Undelivered>) -> &'static str {
+    match done {
+        Ok(Delivered { written: true, .. }) => "written",
+        Ok(Delivered { written: false, .. }) => "unchanged",
+        Err(Undelivered::Foreign) => "foreign",
+        Err(_) => "failed",
+    }
 }
 
 /// Writes `secret` for the Notebook with `uid`. `last` is its version when these very bytes were written: where it is
@@ -67,7 +79,8 @@ async fn deliver_in_time(
     if let Some(found) = &found {
         vet(found.meta(), uid)?;
         if last.is_some() && found.metadata.resource_version.as_deref() == last {
-            return Ok(Delivered { version: found.resource_version().unwrap_or_default(), restored: false });
+            let version = found.resource_version().unwrap_or_default();
+            return Ok(Delivered { version, restored: false, written: false });
         }
     }
     let apply = PatchParams::apply(MANAGER);
@@ -84,7 +97,10 @@ async fn deliver_in_time(
         }
         written => (written.map_err(frozen)?, false),
     };
-    Ok(Delivered { version: written.resource_version().unwrap_or_default(), restored })
+    let version = written.resource_version().unwrap_or_default();
+    // The API server writes nothing where an apply changes nothing.
+    let before = found.and_then(|found| found.resource_version());
+    Ok(Delivered { written: before.as_ref() != Some(&version), version, restored })
 }
 
 /// Whether a Secret that was found is ours and of this Notebook.

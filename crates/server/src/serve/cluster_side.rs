@@ -18,7 +18,7 @@ use crate::picture::{self, Picture};
 use crate::settings::{Part, Settings};
 use crate::store::Store;
 use crate::watch::{self as cluster_watch, Sights};
-use crate::web::Readiness;
+use crate::web::{Metrics, Readiness};
 use crate::webhook::{self, Webhook};
 use crate::{clock, cluster};
 
@@ -32,6 +32,7 @@ pub(super) struct ClusterSide {
     pub(super) store: Store,
     pub(super) facts: Facts,
     pub(super) worlds: Worlds,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) stop: CancellationToken,
 }
@@ -43,7 +44,7 @@ impl ClusterSide {
         settings: &Settings,
         parts: &mut JoinSet<Result<()>>,
     ) -> Result<Option<watch::Receiver<Arc<Identity>>>> {
-        let Self { store, facts, worlds, readiness, stop } = self;
+        let Self { store, facts, worlds, metrics, readiness, stop } = self;
         let suffix = HostSuffix::parse(&settings.host_suffix).context("reading `--host-suffix`")?;
         let runs = |part: Part| settings.parts.contains(&part);
         readiness.wait_for("cluster", "the cluster's objects are not listed yet");
@@ -58,7 +59,8 @@ impl ClusterSide {
             listener.set_nonblocking(true).context("listening for the webhook")?;
             let namespace = settings.cluster.namespace.clone();
             let names = vec![webhook::service_name(&namespace)];
-            let webhook = Webhook { client: client.clone(), namespace, names, look: LOOK, now: clock::now };
+            let (client, metrics) = (client.clone(), metrics.clone());
+            let webhook = Webhook { client, namespace, names, look: LOOK, metrics, now: clock::now };
             parts.spawn(webhook.serve(listener, stop.clone()));
         }
 
@@ -87,6 +89,7 @@ impl ClusterSide {
                 client,
                 store,
                 worlds,
+                metrics,
                 identity: identity.clone(),
                 suffix,
                 resync: settings.resync,

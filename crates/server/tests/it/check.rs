@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 
 use crate::cluster::{Cluster, Options, SYSTEM, eventually, id, mounted};
 
-fn check(cluster: &Cluster, client: &Client) -> Check {
+/// `check` with the test's own database.
+pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
     Check {
         client: client.clone(),
         store: Ok(cluster.store.clone()),
@@ -146,7 +147,7 @@ fn a_notebook_is_named_as_kubectl_or_ssh_name_it() {
 }
 
 /// An address of this machine that other machines could know; nothing is sent.
-fn own_address() -> Option<IpAddr> {
+pub(crate) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())

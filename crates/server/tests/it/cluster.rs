@@ -18,6 +18,7 @@ use fairlead_server::picture::Picture;
 use fairlead_server::rights::{RIGHTS, Scope};
 use fairlead_server::store::Store;
 use fairlead_server::watch::{self, Sights};
+use fairlead_server::web::{Metrics, Outcome};
 use fairlead_server::{clock, serve};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -51,6 +52,7 @@ pub(crate) struct Running {
     pub(crate) worlds: Worlds,
     pub(crate) facts: Facts,
     pub(crate) sights: Sights,
+    pub(crate) metrics: Arc<Metrics>,
     stop: Vec<DropGuard>,
 }
 
@@ -295,7 +297,7 @@ impl Cluster {
         let stop = CancellationToken::new();
         let (facts, worlds) = ledger::start(World::default());
         let sights = watch::start(&self.own, &facts, &worlds, picture, &stop);
-        Running { worlds, facts, sights, stop: vec![stop.drop_guard()] }
+        Running { worlds, facts, sights, metrics: Arc::default(), stop: vec![stop.drop_guard()] }
     }
 
     /// Watch, keys and operator.
@@ -312,6 +314,7 @@ impl Cluster {
             client: self.own.clone(),
             store: self.store.clone(),
             worlds: running.worlds.clone(),
+            metrics: running.metrics.clone(),
             identity: kept.follow(identity, Duration::from_mins(10), &stop),
             suffix: HostSuffix::default(),
             resync: options.resync,
@@ -333,6 +336,11 @@ impl Running {
         let waiting = self.worlds.wait_for(|world| wish(world));
         let seen = tokio::time::timeout(PATIENCE, waiting).await;
         seen.unwrap_or_else(|_| panic!("never seen: {what}")).unwrap().clone()
+    }
+
+    /// How many Secrets were looked after with this outcome.
+    pub(crate) fn writes(&self, outcome: &'static str) -> u64 {
+        self.metrics.secret_writes.get_or_create(&Outcome { outcome }).get()
     }
 
     /// Waits until all was listed.

@@ -1,6 +1,7 @@
 //! Tests of the server: with a real database, a real API server, a real sshd and ssh, and the program itself.
 
 mod check;
+mod check_policies;
 mod cluster;
 mod databases;
 mod e2e;
@@ -20,10 +21,12 @@ mod keys_command;
 mod operator;
 mod postgres;
 mod recorder;
+mod rights;
 mod rows;
 mod serve;
 mod store;
 mod store_keys;
+mod uninstall;
 mod watch;
 mod web;
 mod webhook;

@@ -102,7 +102,7 @@ async fn what_was_deleted_or_changed_is_put_back() {
     cluster.profile("team-a", "ann@example.com").await;
     let ann = cluster.key("ann@example.com").await;
     cluster.notebook("team-a", "ml").await;
-    let _running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
+    let running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
     let with_key = |secret: &Secret| file(secret, "authorized_keys").contains(ann.line());
     let first = secret(&cluster, "the Secret", with_key).await;
     cluster.delete::<Secret>("team-a", "fairlead-ml").await;
@@ -124,8 +124,12 @@ async fn what_was_deleted_or_changed_is_put_back() {
 
     // Nothing more to do: nothing is written, although every Secret is looked after each second.
     let version = healed.resource_version();
+    let (written, unchanged) = (running.writes("written"), running.writes("unchanged"));
+    assert!(written >= 3, "made, made again and put back, not {written}");
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(cluster.secret("team-a", "fairlead-ml").await.unwrap().resource_version(), version);
+    assert_eq!(running.writes("written"), written);
+    assert!(running.writes("unchanged") > unchanged);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +141,7 @@ async fn a_secret_of_somebody_else_is_reported_and_not_taken() {
     cluster.apply(Some("team-a"), foreign).await;
     cluster.notebook("team-a", "ml").await;
     cluster.notebook("team-a", "other").await;
-    let _running = cluster.operating(Options::default()).await;
+    let running = cluster.operating(Options::default()).await;
     eventually("it is said", async || cluster.events("team-a").await.contains(&"SshSecretTaken".into()).then_some(()))
         .await;
     eventually("the others are served", async || cluster.secret("team-a", "fairlead-other").await).await;
@@ -147,6 +151,8 @@ async fn a_secret_of_somebody_else_is_reported_and_not_taken() {
     // It is tried again, and said no more.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(cluster.events("team-a").await, ["SshSecretTaken"]);
+    assert!(running.writes("foreign") >= 2);
+    assert_eq!((running.writes("written"), running.writes("failed")), (1, 0));
     let audit = cluster.store.list_audit(10).await.unwrap();
     assert_eq!(audit.iter().filter(|event| event.object.as_deref() == Some("team-a/ml")).count(), 1);
     cluster.delete::<Secret>("team-a", "fairlead-ml").await;
@@ -160,7 +166,7 @@ async fn a_secret_that_cannot_be_changed_is_reported_and_made_again_once_it_is_g
     let ann = cluster.key("ann@example.com").await;
     cluster.notebook("team-a", "ml").await;
     cluster.notebook("team-a", "other").await;
-    let _running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
+    let running = cluster.operating(Options { resync: Duration::from_secs(1), ..Options::default() }).await;
     let with = |secret: &Secret, line: &str| file(secret, "authorized_keys").contains(line);
     let mut again = secret(&cluster, "the Secret", |secret| with(secret, ann.line())).await;
     eventually("the other", async || cluster.secret("team-a", "fairlead-other").await).await;
@@ -184,6 +190,7 @@ async fn a_secret_that_cannot_be_changed_is_reported_and_made_again_once_it_is_g
         (events.iter().filter(|reason| *reason == "SshSecretFrozen").count() == 2).then_some(())
     })
     .await;
+    assert!(running.writes("failed") >= 2);
     let audit = cluster.store.list_audit(10).await.unwrap();
     let said = audit.iter().filter(|event| event.detail.as_deref() == Some("SshSecretFrozen"));
     let mut objects: Vec<_> = said.filter_map(|event| event.object.as_deref()).collect();

@@ -48,6 +48,8 @@ async fn metrics_have_their_documented_names() {
     metrics.session_bytes.get_or_create(&Direction { direction: "up" }).inc_by(5);
     metrics.world_notebooks.set(3);
     metrics.store_queue.set(2);
+    metrics.secret_writes.get_or_create(&Outcome { outcome: "written" }).inc();
+    metrics.webhook_seconds.observe(0.001);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(web::serve(listener, Arc::default(), metrics));
@@ -60,6 +62,8 @@ async fn metrics_have_their_documented_names() {
         "\nfairlead_session_bytes_total{direction=\"up\"} 5\n",
         "\nfairlead_world_notebooks 3\n",
         "\nfairlead_store_queue 2\n",
+        "\nfairlead_secret_writes_total{outcome=\"written\"} 1\n",
+        "\nfairlead_webhook_seconds_count 1\n",
         "\n# EOF\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");

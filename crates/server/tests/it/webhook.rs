@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fairlead_model::plan::{MODE, MOUNT, VOLUME};
 use fairlead_server::clock;
+use fairlead_server::web::Metrics;
 use fairlead_server::webhook::{Webhook, certificate};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -24,6 +25,7 @@ use crate::cluster::{Cluster, SYSTEM, eventually};
 /// A webhook that runs until it is dropped.
 struct Running {
     address: SocketAddr,
+    metrics: Arc<Metrics>,
     _stop: DropGuard,
 }
 
@@ -32,16 +34,18 @@ fn start(cluster: &Cluster) -> Running {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
+    let metrics = Arc::new(Metrics::new());
     let webhook = Webhook {
         client: cluster.own.clone(),
         namespace: SYSTEM.to_owned(),
         names: vec!["127.0.0.1".to_owned()],
         look: Duration::from_millis(200),
+        metrics: metrics.clone(),
         now: clock::now,
     };
     let serving = webhook.serve(listener, stop.clone());
     tokio::spawn(async move { serving.await.unwrap() });
-    Running { address, _stop: stop.drop_guard() }
+    Running { address, metrics, _stop: stop.drop_guard() }
 }
 
 /// The configuration as the manifests have it, but for the way to the webhook.
@@ -105,6 +109,7 @@ async fn pods_of_notebooks_get_the_secret_and_nothing_keeps_a_pod_from_being_mad
     let cluster = Cluster::start().await;
     cluster.namespace("team-a", None).await;
     let webhook = start(&cluster);
+    assert!(webhook.metrics.text().unwrap().contains("\nfairlead_webhook_seconds_count 0\n"));
     // The configuration comes after the webhook: it is awaited.
     register(&cluster, webhook.address).await;
     trusted(&cluster, "").await;
@@ -120,6 +125,8 @@ async fn pods_of_notebooks_get_the_secret_and_nothing_keeps_a_pod_from_being_mad
     })
     .await;
     assert_eq!(mounts(&pod), [("ml".to_owned(), MOUNT.to_owned())]);
+    let metrics = webhook.metrics.text().unwrap();
+    assert!(!metrics.contains("fairlead_webhook_seconds_count 0\n"), "an answer is measured: {metrics}");
     let spec = pod.spec.unwrap();
     assert_eq!(spec.containers[1].volume_mounts.as_ref().unwrap()[0].read_only, Some(true));
     let volume = &spec.volumes.unwrap()[0];
