@@ -1,6 +1,7 @@
 # The few verbs people need. cargo, lab/setup and the lab do the work; this file only gives it names.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-all lint fmt audit lab-up lab-down lab-status bench-lab setup deny
+.PHONY: help demo demo-down test test-all lint fmt audit lab-up lab-down lab-status bench-lab bench-page screenshots setup
+.PHONY: deny
 
 CARGO ?= cargo
 # Another version may judge by other rules.
@@ -63,6 +64,13 @@ lab-status: ## Show what of it runs
 bench-lab: setup ## Measure the lab and the demo, for docs/benchmarks.md (root)
 	$(CARGO) build --locked --package fairlead-server
 	$(LAB) bench
+
+screenshots: setup ## Pictures of the page into docs/screenshots, of the demo where it runs
+	$(CARGO) run --quiet --locked --package fairlead-server --example screenshots -- docs/screenshots
+
+bench-page: setup ## Measure the page on 2,000 notebooks and 200 event streams, for docs/benchmarks.md
+	$(CARGO) build --locked --release --package fairlead-server --package fairlead-lab
+	target/release/fairlead-lab bench-page --server target/release/fairlead-server
 
 setup:
 	@lab/setup

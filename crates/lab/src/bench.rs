@@ -1,5 +1,7 @@
 //! The lab's benchmark: how long the lab and a notebook's sshd take, and what an idle sshd costs.
 
+pub mod page;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

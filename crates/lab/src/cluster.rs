@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
 use kube::{Api, Client};
 
+use crate::ingress::kept;
 use crate::kubernetes::Binaries;
 use crate::node::{self, Node};
 use crate::pki::Authority;
@@ -159,6 +160,7 @@ pub fn down() -> Result<bool> {
 fn remove(dir: &Path) -> Result<()> {
     state::refuse_foreign(dir)?;
     let _ = fs::remove_file(dir.join("up"));
+    kept::end(dir);
     node::destroy(dir)?;
     state::remove(dir)
 }
@@ -185,12 +187,16 @@ fn certificates(dir: &Path) -> Result<PathBuf> {
     authority.kubeconfig("admin", "admin", Some("system:masters"), &server)
 }
 
-/// The lab's own program with a subcommand that runs on: beside the caller when that is a test, else the caller.
-fn own_command(subcommand: &str, kubeconfig: &Path) -> Result<Command> {
+/// The lab's own program: beside the caller when that is a test, else the caller.
+pub fn own_program() -> Result<PathBuf> {
     let caller = std::env::current_exe().context("finding the lab's own program")?;
     let beside = caller.ancestors().skip(1).take(3).map(|dir| dir.join("fairlead-lab")).find(|path| path.is_file());
-    let program = beside.context("`fairlead-lab` is not built\nhint: cargo build -p fairlead-lab, or make test")?;
-    let mut command = Command::new(program);
+    beside.context("`fairlead-lab` is not built\nhint: cargo build -p fairlead-lab, or make test")
+}
+
+/// The lab's own program with a subcommand that runs on.
+fn own_command(subcommand: &str, kubeconfig: &Path) -> Result<Command> {
+    let mut command = Command::new(own_program()?);
     command.arg(subcommand).arg("--kubeconfig").arg(kubeconfig);
     Ok(command)
 }

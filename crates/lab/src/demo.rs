@@ -4,15 +4,17 @@ use std::fs;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::cluster::Cluster;
-use crate::install::Installed;
+use crate::cluster::{self, Cluster};
+use crate::ingress::{Visitor, kept};
+use crate::install::{Installed, PAGE, ingress_secret};
 use crate::kubeflow::contributor::Role;
 use crate::people::Person;
-use crate::{paths, team};
+use crate::{node, paths, team};
 
 const NOTEBOOK: &str = "bert";
 const HOST: &str = "bert.team-a.notebook";
@@ -20,7 +22,7 @@ const HOST: &str = "bert.team-a.notebook";
 /// Brings up cluster and Fairlead, two profiles, a Notebook and its people, and shows who gets in. May run twice: what
 /// is right already is left alone.
 ///
-/// Writes `kubeconfig` and a folder for each person to `target/demo` of the project.
+/// Writes `kubeconfig`, `page_url` and a folder for each person to `target/demo` of the project.
 pub async fn run() -> Result<()> {
     let began = Instant::now();
     let say = |what: &str| tracing::info!("demo {:>5.1} s  {what}", began.elapsed().as_secs_f32());
@@ -75,12 +77,46 @@ pub async fn run() -> Result<()> {
             ),
         }
     }
+    let page = page().await?;
+    fs::write(dir.join("page_url"), format!("{page}\n")).context("writing the page's address")?;
+    say(&format!("the page, in a stand-in for Kubeflow's dashboard: {page} (pick who you are; Notebooks SSH)"));
     say("yours now, as one of them:");
     for person in &people {
         say(&format!("  ssh -F {} {HOST}", person.config().display()));
     }
     say(&format!("and: export KUBECONFIG={}; when you are done: make demo-down", kubeconfig.display()));
     Ok(())
+}
+
+/// Starts the ingress before the page, unless it runs, and sees that the page answers. Returns the dashboard's address.
+async fn page() -> Result<String> {
+    let people = [
+        "alice@example.com=team-a",
+        "bob@example.com=team-a",
+        "carol@example.com=team-a",
+        "dave@example.com=team-b",
+        "admin@example.com=team-a,team-b",
+    ];
+    let people: Result<Vec<Visitor>, String> = people.iter().map(|person| person.parse()).collect();
+    let people = people.map_err(|error| anyhow!(error))?;
+    let start = move || -> Result<String> {
+        let address = kept::ensure(&paths::cluster(), &cluster::own_program()?, PAGE, &ingress_secret(), &people)?;
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sSf",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "-o",
+            "/dev/null",
+            "-b",
+            "lab-person=alice@example.com",
+        ]);
+        node::run("asking for the page", curl.arg(format!("http://{address}/fairlead/")))?;
+        Ok(format!("http://{address}/"))
+    };
+    tokio::task::spawn_blocking(start).await.context("starting the ingress")?
 }
 
 /// Removes what the demo wrote.

@@ -14,12 +14,16 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::node::run as run_command;
-use crate::{images, paths};
+use crate::{images, paths, secret};
 
 /// Fairlead's own namespace.
 pub const NAMESPACE: &str = "fairlead-system";
 /// Where the gateway is reached, as `deploy/demo` fixes it.
 pub const GATEWAY: &str = "10.96.22.22";
+/// Where the page is reached from this machine, as `deploy/demo` fixes it.
+pub const PAGE: &str = "10.96.22.23:8080";
+/// What stands in `deploy/page` until an admin, or the lab, puts a secret there.
+const PLACEHOLDER: &str = "CHANGE-ME-by-deploy-ingress-secret-and-docs-install-md";
 /// The uid of the server, as its manifests have it.
 const UID: u32 = 65532;
 
@@ -40,12 +44,11 @@ impl Installed {
         let demo = paths::project().join("deploy/demo");
         let manifests = installed.kubectl("reading `deploy/demo`", &["kustomize", &demo.display().to_string()])?;
         // A tag for each build: a Deployment whose image's tag stays would go on with the old one.
+        let manifests =
+            manifests.replace("fairlead.local/server:dev", &format!("fairlead.local/server:{}", tag.trim()));
+        let manifests = manifests.replace(PLACEHOLDER, &secret::ensure(&ingress_secret())?);
         let file = paths::cluster().join("fairlead.yaml");
-        fs::write(
-            &file,
-            manifests.replace("fairlead.local/server:dev", &format!("fairlead.local/server:{}", tag.trim())),
-        )
-        .with_context(|| format!("writing `{}`", file.display()))?;
+        secret::write(&file, &manifests)?;
         installed.kubectl("applying `deploy/demo`", &["apply", "-f", &file.display().to_string()])?;
         let wait = ["-n", NAMESPACE, "rollout", "status", "deployment/fairlead", "--timeout=120s"];
         if let Err(error) = installed.kubectl("waiting for Fairlead", &wait) {
@@ -136,6 +139,12 @@ impl Installed {
         fs::write(&file, volume.to_string()).with_context(|| format!("writing `{}`", file.display()))?;
         self.kubectl("making a volume", &["apply", "-f", &file.display().to_string()]).map(drop)
     }
+}
+
+/// The file with what the ingress tells the page in this cluster.
+#[must_use]
+pub fn ingress_secret() -> PathBuf {
+    paths::cluster().join("ingress-secret")
 }
 
 /// The built server: beside the lab's own program, or above it when the caller is a test.

@@ -1,5 +1,7 @@
 //! The lab's command line: what `make lab-up`, `make demo` and `make test` run.
 
+use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -7,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use fairlead_lab::cluster::{self, Cluster};
 use fairlead_lab::control_plane::{self, ControlPlane};
+use fairlead_lab::ingress::{Ingress, IngressSettings, Visitor, kept};
 use fairlead_lab::process::Process;
 use fairlead_lab::{apiserver, bench, demo, kubeflow, paths, service_map};
 
@@ -49,6 +52,36 @@ enum Verb {
     DemoDown,
     /// Measures the lab and a notebook's sshd, in rounds; prints a Markdown table. Ends a running cluster first
     Bench,
+    /// Measures the page on 2,000 notebooks and 200 event streams; prints a Markdown table
+    BenchPage {
+        /// The server's binary; a release build, for the figures to mean something
+        #[arg(long)]
+        server: PathBuf,
+    },
+    /// Serves a folder of pages that were made before (the page's benchmark starts it itself)
+    #[command(hide = true)]
+    BenchPagePeer {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// Runs the stand-in for Kubeflow's ingress, sign-in and dashboard (the demo starts it itself)
+    #[command(hide = true)]
+    Ingress {
+        /// Where it listens, on loopback
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The page behind it
+        #[arg(long)]
+        upstream: String,
+        /// A file with the secret by which the page knows it
+        #[arg(long)]
+        secret_file: PathBuf,
+        /// Somebody to pick, as USER=NAMESPACE,NAMESPACE; several times
+        #[arg(long = "person")]
+        people: Vec<Visitor>,
+    },
     /// Runs the stand-in for Kubeflow's controllers (the cluster starts it itself)
     #[command(hide = true)]
     Kubeflow {
@@ -110,6 +143,16 @@ async fn run(verb: Verb) -> Result<ExitCode> {
             down()?;
         }
         Verb::Bench => say(&bench::run().await?),
+        Verb::BenchPage { server } => say(&bench::page::run(&server).await?),
+        Verb::BenchPagePeer { listen, folder } => bench::page::serve_peer(listen, &folder).await?,
+        Verb::Ingress { listen, upstream, secret_file, people } => {
+            let secret = fs::read_to_string(&secret_file);
+            let secret = secret.with_context(|| format!("reading `{}`", secret_file.display()))?;
+            let listener = tokio::net::TcpListener::bind(listen).await;
+            let listener = listener.with_context(|| format!("listening on {listen}"))?;
+            let settings = IngressSettings { secret: secret.trim().to_owned(), people };
+            Ingress::serve(listener, &upstream, settings).await?;
+        }
         Verb::Kubeflow { kubeconfig } => kubeflow::run(apiserver::client(&kubeconfig).await?).await?,
         Verb::ServiceMap { kubeconfig } => service_map::run(apiserver::client(&kubeconfig).await?).await?,
     }
@@ -134,7 +177,7 @@ fn status() -> Result<ExitCode> {
         ));
     }
     let processes = Process::of(&paths::cluster());
-    for process in &processes {
+    for process in processes.iter().chain(&kept::process(&paths::cluster())) {
         let state =
             if process.alive() { format!("{:>4} MiB", process.resident_kib() / 1024) } else { "dead".to_owned() };
         say(&format!("{:<24} {state:>9}  pid {}", process.name, process.pid));

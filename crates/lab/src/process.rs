@@ -66,7 +66,7 @@ impl Process {
     /// Whether it still runs; a zombie does not.
     #[must_use]
     pub fn alive(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.start == self.start && stat.state != 'Z')
+        stat(self.pid).is_some_and(|stat| stat.start == self.start && stat.runs())
     }
 
     /// Fails with the log's path and last lines when it no longer runs.
@@ -137,8 +137,7 @@ pub fn own_identity() -> String {
 pub fn identity_alive(identity: &str) -> bool {
     let parsed =
         identity.trim().split_once(' ').and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse().ok()?)));
-    parsed
-        .is_some_and(|(pid, start): (u32, u64)| stat(pid).is_some_and(|stat| stat.start == start && stat.state != 'Z'))
+    parsed.is_some_and(|(pid, start): (u32, u64)| stat(pid).is_some_and(|stat| stat.start == start && stat.runs()))
 }
 
 /// A log's path and its last `lines` lines, as one text for an error.
@@ -152,14 +151,24 @@ pub fn tail(log: &Path, lines: usize) -> String {
 
 struct Stat {
     state: char,
+    threads: u32,
     start: u64,
 }
 
-/// State and start time of a process: fields 3 and 22 of `/proc/PID/stat`, counted after the command's closing bracket.
+impl Stat {
+    /// A process whose first thread has ended is shown as a zombie while others still hold its files and ports.
+    fn runs(&self) -> bool {
+        self.state != 'Z' || self.threads > 1
+    }
+}
+
+/// State, threads and start time of a process: fields 3, 20 and 22 of `/proc/PID/stat`, counted after the command's
+/// closing bracket.
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat { state: fields.first()?.chars().next()?, start: fields.get(19)?.parse().ok()? })
+    let state = fields.first()?.chars().next()?;
+    Some(Stat { state, threads: fields.get(17)?.parse().ok()?, start: fields.get(19)?.parse().ok()? })
 }
 
 fn log_path(dir: &Path, name: &str) -> PathBuf {

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::name::NotebookId;
 use crate::person::{Person, Role};
-use crate::world::{DefaultSsh, Switch, Uid, World};
+use crate::world::{DefaultSsh, Notebook, Switch, Uid, World};
+
+pub use crate::state::{State, state};
 
 /// sshd's port in every notebook.
 pub const SSHD_PORT: u16 = 2209;
@@ -28,7 +30,7 @@ pub enum Denied {
     Viewer,
     /// No such notebook in a profile where the person works.
     NoNotebook,
-    /// Switched off on the namespace, or nobody switched it on.
+    /// Switched off by an admin of Fairlead or on the namespace, or nobody switched it on.
     DisabledByAdmin,
     /// Switched off on the notebook.
     DisabledByUser,
@@ -44,11 +46,7 @@ pub enum Denied {
 
 /// Decides whether `person` may reach `target` now.
 pub fn decide(world: &World, person: &Person, target: &NotebookId) -> Result<Grant, Denied> {
-    let role = world.role(person, &target.namespace).ok_or(Denied::Stranger)?;
-    if !role.opens_shells() {
-        return Err(Denied::Viewer);
-    }
-    let notebook = world.notebook(target).ok_or(Denied::NoNotebook)?;
+    let (role, notebook) = works_in(world, person, target)?;
     enabled(world, target)?;
     if notebook.stopped {
         return Err(Denied::Stopped);
@@ -65,8 +63,26 @@ pub fn decide(world: &World, person: &Person, target: &NotebookId) -> Result<Gra
     Ok(Grant { person: person.clone(), role, notebook: target.clone(), pod: pod.uid.clone(), ip })
 }
 
-/// Whether the switches on namespace and notebook let SSH be on; the admin's wins over the user's.
+/// Decides whether `person` may start and stop `target`: who opens shells in its profile may, as in Kubeflow. Whether
+/// SSH is on does not matter.
+pub fn may_operate(world: &World, person: &Person, target: &NotebookId) -> Result<(), Denied> {
+    works_in(world, person, target).map(drop)
+}
+
+fn works_in<'a>(world: &'a World, person: &Person, target: &NotebookId) -> Result<(Role, &'a Notebook), Denied> {
+    let role = world.role(person, &target.namespace).ok_or(Denied::Stranger)?;
+    if !role.opens_shells() {
+        return Err(Denied::Viewer);
+    }
+    Ok((role, world.notebook(target).ok_or(Denied::NoNotebook)?))
+}
+
+/// Whether the switches let SSH be on: an admin's on Fairlead's page wins over those in the cluster, and there the
+/// namespace's, which is also an admin's, over the notebook's.
 pub fn enabled(world: &World, target: &NotebookId) -> Result<(), Denied> {
+    if world.is_switched_off(&target.namespace) {
+        return Err(Denied::DisabledByAdmin);
+    }
     let space = world.namespaces.get(&target.namespace).map_or(Switch::Unset, |space| space.ssh);
     let notebook = world.notebook(target).map_or(Switch::Unset, |notebook| notebook.ssh);
     match (space, notebook, world.default_ssh) {
@@ -87,7 +103,7 @@ pub fn reach<'a>(world: &'a World, target: &NotebookId) -> Vec<&'a Person> {
 }
 
 /// Whether an address can be a Pod's own: none that means this machine, a link or a group, nor a node's or a Service's.
-fn is_dialable(world: &World, ip: IpAddr) -> bool {
+pub(crate) fn is_dialable(world: &World, ip: IpAddr) -> bool {
     let special = match ip {
         IpAddr::V4(ip) => {
             ip.is_unspecified() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast()

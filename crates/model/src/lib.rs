@@ -12,6 +12,8 @@ pub mod name;
 pub mod person;
 pub mod plan;
 pub mod read;
+pub mod setup;
+pub mod state;
 pub mod time;
 pub mod world;
 
@@ -19,5 +21,6 @@ pub use access::{Denied, Grant};
 pub use key::{Fingerprint, PublicKey};
 pub use name::{HostSuffix, Label, NotebookId};
 pub use person::{Person, Role};
+pub use state::State;
 pub use time::Time;
-pub use world::{Fact, World};
+pub use world::{Fact, Trouble, World};

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use crate::access;
 use crate::identity::HostIdentity;
 use crate::name::NotebookId;
-use crate::world::World;
+use crate::world::{Pod, World};
 
 /// Where a notebook's Secret is mounted.
 pub const MOUNT: &str = "/var/run/secrets/fairlead";
@@ -23,6 +23,8 @@ pub const MODE: i32 = 0o444;
 pub const NOTEBOOK_LABEL: &str = "fairlead.dev/notebook";
 /// The annotation that is changed, through `pods/status`, to make the kubelet look at the Secret.
 pub const TOUCHED: &str = "fairlead.dev/secret-version";
+/// The Secret's key under which the public half of the host key is.
+pub const HOST_KEY_PUBLIC: &str = "ssh_host_ed25519_key.pub";
 /// The field manager of server-side apply, and the value of `app.kubernetes.io/managed-by`.
 pub const MANAGER: &str = "fairlead";
 
@@ -30,6 +32,12 @@ pub const MANAGER: &str = "fairlead";
 #[must_use]
 pub fn secret_name(id: &NotebookId) -> String {
     format!("fairlead-{}", id.name)
+}
+
+/// Whether a Pod has its notebook's Secret in the notebook's container.
+#[must_use]
+pub fn is_mounted(id: &NotebookId, pod: &Pod) -> bool {
+    pod.mounted.get(id.name.as_str()) == Some(&secret_name(id))
 }
 
 /// The Secret of a notebook, or `None` where there is no such notebook.
@@ -40,7 +48,7 @@ pub fn secret(world: &World, id: &NotebookId, identity: &HostIdentity) -> Option
     let data = BTreeMap::from([
         ("authorized_keys".to_owned(), ByteString(authorized_keys(world, id).into_bytes())),
         ("ssh_host_ed25519_key".to_owned(), file(&identity.private)),
-        ("ssh_host_ed25519_key.pub".to_owned(), file(&identity.public)),
+        (HOST_KEY_PUBLIC.to_owned(), file(&identity.public)),
         ("ssh_host_ed25519_key-cert.pub".to_owned(), file(&identity.certificate)),
     ]);
     let labels = [("app.kubernetes.io/managed-by", MANAGER), (NOTEBOOK_LABEL, id.name.as_str())];

@@ -2,6 +2,8 @@
 //!
 //! Fields that matter are read by what they are, never by what a namespace's people can write as they like.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -12,10 +14,14 @@ use serde_json::Value;
 use crate::name::{Label, NotebookId};
 use crate::person::{Person, Role};
 use crate::plan::MOUNT;
+use crate::time::Time;
 use crate::world::{Fact, Member, Namespace, Notebook, Pod, Profile, StatefulSet, Switch};
+use shown::shown;
 
 /// Label or annotation that switches SSH.
 pub const SSH_SWITCH: &str = "fairlead.dev/ssh";
+/// Kubeflow's annotation on a Notebook that is stopped; its value is when.
+pub const STOPPED: &str = "kubeflow-resource-stopped";
 
 /// A Profile from its metadata and the rest of it.
 #[must_use]
@@ -31,7 +37,14 @@ pub fn profile(meta: &ObjectMeta, data: &Value) -> Option<Fact> {
 pub fn namespace(namespace: &core::Namespace) -> Option<Fact> {
     let meta = &namespace.metadata;
     let owner = meta.annotations.as_ref().and_then(|all| all.get("owner")).and_then(|name| Person::parse(name).ok());
-    Some(Fact::Namespace(label(meta.name.as_deref())?, Some(Namespace { owner, ssh: switch(meta) })))
+    Some(Fact::Namespace(
+        label(meta.name.as_deref())?,
+        Some(Namespace { owner, ssh: switch(meta), created: created(meta) }),
+    ))
+}
+
+fn created(meta: &ObjectMeta) -> Time {
+    Time(meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond()))
 }
 
 /// A RoleBinding. It makes a member only where subject and `user` annotation, role and `role` annotation agree, as
@@ -58,13 +71,14 @@ pub fn role_binding(binding: &rbac::RoleBinding) -> Option<Fact> {
     Some(Fact::Member(label(meta.namespace.as_deref())?, name.clone(), member()))
 }
 
-/// A Notebook from its metadata.
+/// A Notebook from its metadata and the rest of it.
 #[must_use]
-pub fn notebook(meta: &ObjectMeta) -> Option<Fact> {
+pub fn notebook(meta: &ObjectMeta, data: &Value) -> Option<Fact> {
     let id = NotebookId::parse(meta.namespace.as_deref()?, meta.name.as_deref()?).ok()?;
     let annotations = meta.annotations.as_ref();
-    let stopped = annotations.is_some_and(|all| all.contains_key("kubeflow-resource-stopped"));
-    Some(Fact::Notebook(id, Some(Notebook { uid: meta.uid.clone()?, stopped, ssh: switch(meta) })))
+    let stopped = annotations.is_some_and(|all| all.contains_key(STOPPED));
+    let shown = shown(id.name.as_str(), meta, data);
+    Some(Fact::Notebook(id, Some(Notebook { uid: meta.uid.clone()?, stopped, ssh: switch(meta), shown })))
 }
 
 /// A StatefulSet; it counts where a Notebook controls it.
@@ -96,6 +110,7 @@ pub fn pod(pod: &core::Pod) -> Option<Fact> {
             stateful_set: controller(meta, "StatefulSet", |group| group == "apps")?,
             ip: ip.filter(|ip| Some(*ip) != host),
             ending: meta.deletion_timestamp.is_some() || matches!(phase, "Succeeded" | "Failed"),
+            running: phase == "Running" && status.is_some_and(is_ready),
             mounted: mounted(spec),
         })
     };
@@ -135,7 +150,7 @@ pub fn gone(fact: Fact) -> Fact {
         Fact::StatefulSet(uid, _) => Fact::StatefulSet(uid, None),
         Fact::Pod(namespace, name, _) => Fact::Pod(namespace, name, None),
         Fact::Taken(whose, _) => Fact::Taken(whose, BTreeSet::new()),
-        other @ (Fact::Keys(..) | Fact::All(..)) => other,
+        other @ (Fact::Keys(..) | Fact::Troubles(_) | Fact::Switches(_) | Fact::All(..)) => other,
     }
 }
 
@@ -151,6 +166,12 @@ fn switch(meta: &ObjectMeta) -> Switch {
         all if all.iter().all(|word| *word == "enabled") => Switch::Enabled,
         _ => Switch::Disabled,
     }
+}
+
+/// Whether a Pod's own containers are ready; whatever else its readiness waits for is not the notebook's.
+fn is_ready(status: &core::PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|it| matches!(it.type_.as_str(), "Ready" | "ContainersReady") && it.status == "True")
 }
 
 /// The UID of the controlling owner, if it is of this kind and group.
@@ -171,4 +192,21 @@ fn mounted(spec: &core::PodSpec) -> BTreeMap<String, String> {
         Some((container.name.clone(), secret_of(&mount.name)?))
     };
     spec.containers.iter().filter_map(mount_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn a_namespace_is_as_old_as_the_cluster_says() {
+        let mut world = World::default();
+        let team = Label::parse("team-a").unwrap();
+        for (created, made) in [(Some("2026-01-01T00:00:01Z"), Some(Time(1_767_225_601_000))), (None, None)] {
+            let object = serde_json::json!({"metadata": {"name": "team-a", "creationTimestamp": created}});
+            world.apply(namespace(&serde_json::from_value(object).unwrap()).unwrap());
+            assert_eq!(world.made(&team), made);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod installation;
 mod notebook;
+mod page;
 mod policies;
 
 use std::fmt::Display;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 use fairlead_model::{HostSuffix, NotebookId, Time};
 use kube::Client;
 
+pub use self::page::{PageCheck, look as look_at_page};
 use crate::settings::SshDefault;
 use crate::store::Store;
 use crate::watch;
@@ -49,6 +51,8 @@ pub struct Check {
     pub suffix: HostSuffix,
     /// The admin's `--ssh`.
     pub ssh: SshDefault,
+    /// The page, where it is to be asked.
+    pub page: Option<PageCheck>,
     /// The clock.
     pub now: fn() -> Time,
 }
@@ -57,6 +61,9 @@ impl Check {
     /// Looks at the installation and, if one is given, at a notebook.
     pub async fn run(&self, notebook: Option<&NotebookId>) -> Vec<Finding> {
         let mut findings = installation::look(self).await;
+        if let Some(page) = &self.page {
+            findings.extend(page::look(page).await);
+        }
         let Some(id) = notebook else { return findings };
         match watch::list_once(&self.client).await {
             Ok(facts) => findings.extend(notebook::look(self, &facts, id).await),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fairlead_model::{Fingerprint, Person, Time};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -90,6 +91,11 @@ impl Recorder {
         self.queue.push(Record::Audit(format!("{count:016x}-{}", self.queue.name), event), None);
     }
 
+    /// Records that a person signed in.
+    pub fn sign_in(&self, person: Person, key: Fingerprint, at: Time) {
+        self.queue.push(Record::SignIn(person, key, at), None);
+    }
+
     /// Waits until everything is written, at most `patience`. How many records are not.
     pub async fn flush(&self, patience: Duration) -> usize {
         let mut unwritten = self.unwritten();
@@ -144,12 +150,14 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Gives up the oldest audit event, which was logged; where there is none, the oldest record.
+    /// Gives up the oldest audit event, which was logged, or sign-in, which the next one makes good; where there is
+    /// none, the oldest record.
     fn make_room(&mut self) {
         if !std::mem::replace(&mut self.lost, true) {
             tracing::error!(limit = LIMIT, "too many records wait for the database: the oldest audit events are lost");
         }
-        let oldest = self.entries.iter().position(|entry| matches!(entry.record, Record::Audit(..)));
+        let oldest =
+            self.entries.iter().position(|entry| matches!(entry.record, Record::Audit(..) | Record::SignIn(..)));
         self.entries.remove(oldest.unwrap_or(0));
     }
 }
@@ -205,8 +213,6 @@ async fn write(store: &Store, records: &[Record]) -> Result<(), sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use fairlead_model::Time;
-
     use super::*;
 
     fn audit(number: usize) -> Record {

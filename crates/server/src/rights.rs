@@ -32,6 +32,7 @@ const FOLLOW: &[&str] = &["list", "watch"];
 /// All of them.
 pub const RIGHTS: &[Right] = &[
     cluster("kubeflow.org", "notebooks", FOLLOW, "which notebooks there are"),
+    cluster("kubeflow.org", "notebooks", &["patch"], "to start and stop notebooks for who asks on the page"),
     cluster("kubeflow.org", "profiles", FOLLOW, "whose each profile is"),
     cluster("", "namespaces", FOLLOW, "whose each profile is, and the admin's switch"),
     cluster("rbac.authorization.k8s.io", "rolebindings", FOLLOW, "who contributes to each profile"),

@@ -2,6 +2,8 @@
 
 mod cluster_side;
 mod gateway_side;
+mod page_side;
+mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +14,28 @@ use fairlead_model::world::DefaultSsh;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
-use crate::ledger::{self, Facts, Worlds};
+use crate::ledger::{self, Worlds};
+use crate::page;
 use crate::recorder::Recorder;
 use crate::settings::{Part, Settings, SshDefault};
 use crate::store::Store;
 use crate::web::{self, Metrics, Readiness};
 use cluster_side::ClusterSide;
 use gateway_side::GatewaySide;
+use page_side::PageSide;
 
-/// How often keys are read again even when nobody says that they changed: heals rows that were changed by hand.
-const READ_AGAIN: Duration = Duration::from_secs(10);
+pub use rows::feed_rows;
+pub(crate) use rows::wait_for_rows;
+
 /// How long an end waits until all records are written.
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, or until a part fails.
 pub async fn run(settings: Settings) -> Result<()> {
+    // Before anything runs: a page that would believe anybody is none.
+    let page = settings.parts.contains(&Part::Page).then(|| page::Settings::read(&settings.page)).transpose()?;
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::new());
     let stop = stop_signal()?;
@@ -45,7 +50,10 @@ pub async fn run(settings: Settings) -> Result<()> {
     readiness.met("store");
     let recorder = Recorder::start(store.clone());
     let (facts, worlds) = ledger::start(empty_world(settings.ssh));
-    parts.spawn(feed_keys(store.clone(), facts.clone()));
+    parts.spawn(feed_rows(store.clone(), facts.clone()));
+    if !settings.dry_run {
+        parts.spawn(rows::beat(store.clone(), settings.parts.iter().map(|part| part.word()).collect()));
+    }
     parts.spawn(count(worlds.clone(), recorder.clone(), metrics.clone()));
 
     let gateway = GatewaySide {
@@ -56,11 +64,22 @@ pub async fn run(settings: Settings) -> Result<()> {
         readiness: readiness.clone(),
         stop: stop.clone(),
     };
+    let page = page.map(|page| PageSide {
+        page,
+        store: store.clone(),
+        worlds: worlds.clone(),
+        recorder: recorder.clone(),
+        readiness: readiness.clone(),
+        stop: stop.clone(),
+    });
     let side = ClusterSide { store, facts, worlds, metrics, readiness, stop: stop.clone() };
     // `None` where somebody stopped the process before the host CA was known.
     let identity = side.start(&settings, &mut parts).await?;
     // Apart from the others, because it goes on for a while after the stop: sessions may end by themselves.
     let mut sessions = JoinSet::new();
+    if let (Some(page), Some(identity), false) = (page, &identity, settings.dry_run) {
+        parts.spawn(page.run(settings.clone(), identity.clone()));
+    }
     if let Some(identity) = identity.filter(|_| settings.parts.contains(&Part::Gateway) && !settings.dry_run) {
         sessions.spawn(gateway.run(settings, identity));
     }
@@ -94,32 +113,6 @@ fn empty_world(ssh: SshDefault) -> World {
         SshDefault::OptIn => DefaultSsh::OptIn,
     };
     world
-}
-
-/// Tells the ledger all keys, now and whenever they change.
-pub async fn feed_keys(store: Store, facts: Facts) -> Result<()> {
-    let mut changes = store.changes();
-    let mut failing = false;
-    loop {
-        changes.mark_unchanged();
-        match store.key_fact(clock::now()).await {
-            Ok(keys) => {
-                failing = false;
-                facts.send(keys).await.context("telling the ledger which keys there are")?;
-            }
-            // Those known last go on.
-            Err(error) if !failing => {
-                failing = true;
-                tracing::warn!(error = format!("{error:#}"), "keys could not be read");
-            }
-            Err(_) => {}
-        }
-        if failing {
-            sleep(Duration::from_secs(1)).await;
-        } else if let Ok(changed) = timeout(READ_AGAIN, changes.changed()).await {
-            changed.context("watching for changes of keys")?;
-        }
-    }
 }
 
 /// Keeps the metrics of world and queue.

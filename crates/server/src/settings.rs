@@ -12,7 +12,7 @@ use crate::store::DatabaseUrl;
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Which parts run in this process
-    #[arg(long, env = "FAIRLEAD_PARTS", value_delimiter = ',', default_values = ["operator", "webhook", "gateway"])]
+    #[arg(long, env = "FAIRLEAD_PARTS", value_delimiter = ',', default_values = ["operator", "webhook", "gateway", "page"])]
     pub parts: Vec<Part>,
     /// The database
     #[command(flatten)]
@@ -66,9 +66,57 @@ pub struct Settings {
     /// Print what the operator would write to the cluster, and write nothing
     #[arg(long, env = "FAIRLEAD_DRY_RUN")]
     pub dry_run: bool,
+    /// The page
+    #[command(flatten)]
+    pub page: PageFlags,
     /// Logs as JSON lines instead of text
     #[arg(long, env = "FAIRLEAD_LOG_JSON")]
     pub log_json: bool,
+}
+
+/// What the part `page` runs with.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct PageFlags {
+    /// Where the page listens for HTTP, from the ingress
+    #[arg(long = "page-listen", env = "FAIRLEAD_PAGE_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// What every path of the page begins with
+    #[arg(long = "page-prefix", env = "FAIRLEAD_PAGE_PREFIX", default_value = "/fairlead")]
+    pub prefix: String,
+    /// The page's own host name; without one it shares the dashboard's, where notebooks can script it
+    #[arg(long = "page-host", env = "FAIRLEAD_PAGE_HOST")]
+    pub host: Option<String>,
+    /// Origins, besides its own, whose pages may frame the page: `https://kubeflow.example.com`
+    #[arg(long = "page-frame-ancestors", env = "FAIRLEAD_PAGE_FRAME_ANCESTORS", value_delimiter = ',')]
+    pub frame_ancestors: Vec<String>,
+    /// The header in which the ingress says who the visitor is
+    #[arg(long = "page-user-header", env = "FAIRLEAD_PAGE_USER_HEADER", default_value = "kubeflow-userid")]
+    pub user_header: String,
+    /// What stands before the user id in that header
+    #[arg(long = "page-user-prefix", env = "FAIRLEAD_PAGE_USER_PREFIX", default_value = "")]
+    pub user_prefix: String,
+    /// What the ingress sends as `x-fairlead-ingress`, so that nobody else is believed; at least 32 characters
+    #[arg(long = "page-ingress-secret", env = "FAIRLEAD_PAGE_INGRESS_SECRET", hide_env_values = true)]
+    pub ingress_secret: Option<String>,
+    /// Who sees and switches everything: user ids
+    #[arg(long = "page-admins", env = "FAIRLEAD_PAGE_ADMINS", value_delimiter = ',')]
+    pub admins: Vec<String>,
+    /// Let admins be admins although every notebook's page can script this one in their name
+    #[arg(long = "page-admin-on-shared-origin", env = "FAIRLEAD_PAGE_ADMIN_ON_SHARED_ORIGIN")]
+    pub admin_on_shared_origin: bool,
+    /// Who is in a group sees and switches everything, too: the header in which the ingress names groups
+    #[arg(long = "page-admin-group-header", env = "FAIRLEAD_PAGE_ADMIN_GROUP_HEADER", requires = "admin_group")]
+    pub admin_group_header: Option<String>,
+    /// That group; `check --page-url` shows whether the ingress lets a client name it
+    #[arg(long = "page-admin-group", env = "FAIRLEAD_PAGE_ADMIN_GROUP", requires = "admin_group_header")]
+    pub admin_group: Option<String>,
+    /// Let cookies travel without TLS
+    #[arg(long = "page-insecure-cookies", env = "FAIRLEAD_PAGE_INSECURE_COOKIES")]
+    pub insecure_cookies: bool,
+    /// Believe anybody to be whom they say, to try the page out; only with `--page-listen 127.0.0.1:…`
+    #[arg(long = "page-demo", env = "FAIRLEAD_PAGE_DEMO")]
+    pub demo: bool,
 }
 
 /// Where rows are.
@@ -105,6 +153,21 @@ pub enum Part {
     Webhook,
     /// The SSH jump host.
     Gateway,
+    /// The web page.
+    Page,
+}
+
+impl Part {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Webhook => "webhook",
+            Self::Gateway => "gateway",
+            Self::Page => "page",
+        }
+    }
 }
 
 /// `--ssh`.

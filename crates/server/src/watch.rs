@@ -295,7 +295,7 @@ fn read_profile(object: &DynamicObject) -> Option<Fact> {
 }
 
 fn read_notebook(object: &DynamicObject) -> Option<Fact> {
-    read::notebook(&object.metadata)
+    read::notebook(&object.metadata, &object.data)
 }
 
 fn no_such_kind(error: &watcher::Error) -> bool {

@@ -30,9 +30,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::limited::Limited;
 use crate::metrics::Metrics;
 use certificate::Served;
-use limits::Limited;
 
 /// A Pod is at most 1.5 MiB in etcd, and a review holds it with some words around it.
 const BODY: usize = 4 * 1024 * 1024;
@@ -69,7 +69,7 @@ impl Webhook {
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener)
             .context("listening for the webhook")?
-            .acceptor(Limited::new(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE)))
+            .acceptor(Limited::new(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE), limits::CONNECTIONS))
             .first_request_timeout(PATIENCE)
             .handle(handle.clone())
             .serve(router(self.metrics.clone()).into_make_service());

@@ -6,6 +6,7 @@ mod environment;
 mod forwarding;
 mod harness;
 mod identity;
+mod ingress;
 mod kubeflow;
 mod lab;
 mod mirrors;

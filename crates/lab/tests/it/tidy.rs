@@ -151,7 +151,11 @@ fn read_tree(root: &Path, below: &str, files: &mut Vec<(String, String)>) {
         let name = entry.file_name().into_string().expect("names in the project are UTF-8");
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
         let kind = entry.file_type().expect("an entry has a type");
-        if kind.is_dir() && ![".git", "target", "downloads"].contains(&name.as_str()) {
+        if name == ".git" {
+            // In a work tree beside another one it is a file, with a folder of that machine.
+            continue;
+        }
+        if kind.is_dir() && !["target", "downloads"].contains(&name.as_str()) {
             read_tree(root, &path, files);
         // In a work tree of git's, `.git` is a file with the path of the repository.
         } else if kind.is_file()

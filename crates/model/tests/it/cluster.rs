@@ -3,7 +3,7 @@
 
 use fairlead_model::read;
 use fairlead_model::world::Key;
-use fairlead_model::{Fact, NotebookId, Person, PublicKey, World};
+use fairlead_model::{Fact, Label, NotebookId, Person, PublicKey, World};
 use serde_json::{Value, json};
 
 /// A world that is fed with objects.
@@ -54,6 +54,13 @@ impl Cluster {
         self.see(&pod(namespace, &format!("{name}-0"), &format!("set-{namespace}-{name}"), ip))
     }
 
+    /// The namespaces where an admin of Fairlead switched SSH off, and no others.
+    pub(crate) fn switched_off(&mut self, namespaces: &[&str]) -> &mut Self {
+        let off = namespaces.iter().map(|name| Label::parse(name).unwrap()).collect();
+        self.world.apply(Fact::Switches(off));
+        self
+    }
+
     /// A confirmed key.
     pub(crate) fn key(&mut self, name: &str, number: u8) -> &mut Self {
         self.keys.push(Key { person: person(name), public: key(number) });
@@ -68,7 +75,7 @@ fn fact(object: &Value) -> Option<Fact> {
     }
     match object["kind"].as_str().unwrap() {
         "Profile" => read::profile(&typed(&object["metadata"]), object),
-        "Notebook" => read::notebook(&typed(&object["metadata"])),
+        "Notebook" => read::notebook(&typed(&object["metadata"]), object),
         "Namespace" => read::namespace(&typed(object)),
         "RoleBinding" => read::role_binding(&typed(object)),
         "StatefulSet" => read::stateful_set(&typed(object)),
@@ -117,5 +124,6 @@ pub(crate) fn pod(namespace: &str, name: &str, set: &str, ip: &str) -> Value {
     json!({"kind": "Pod", "metadata": {"name": name, "namespace": namespace, "uid": format!("pod-{namespace}-{name}"),
         "labels": {"notebook-name": name.trim_end_matches("-0")}, "ownerReferences": [owner]},
         "spec": {"containers": [{"name": "c"}]},
-        "status": {"phase": "Running", "podIP": ip, "hostIP": "192.168.0.1"}})
+        "status": {"phase": "Running", "podIP": ip, "hostIP": "192.168.0.1",
+            "conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "False"}]}})
 }

@@ -5,3 +5,5 @@ mod keys;
 mod matrix;
 mod objects;
 mod reference;
+mod states;
+mod switches;

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use fairlead_model::access::{self, Denied};
-use fairlead_model::world::DefaultSsh;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, binding, id, namespace, notebook, person, pod, profile, stateful_set};
@@ -20,7 +19,10 @@ fn cluster() -> Cluster {
         cluster.see(&binding("team-a", who, role));
     }
     cluster.see(&binding("closed", "bob", "edit"));
-    for (space, name) in [("team-a", "running"), ("team-b", "running"), ("closed", "running")] {
+    cluster.profile("switched", "alice").see(&binding("switched", "bob", "edit"));
+    cluster.see(&binding("switched", "carol", "view")).switched_off(&["switched"]);
+    for (space, name) in [("team-a", "running"), ("team-b", "running"), ("closed", "running"), ("switched", "running")]
+    {
         cluster.notebook(space, name, "10.1.0.1");
     }
     cluster.notebook("team-a", "stopped", "10.1.0.2");
@@ -34,7 +36,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-fn word(cluster: &Cluster, who: &str, space: &str, name: &str) -> &'static str {
+pub(crate) fn word(cluster: &Cluster, who: &str, space: &str, name: &str) -> &'static str {
     match access::decide(&cluster.world, &person(who), &id(space, name)) {
         Ok(grant) => grant.role().word(),
         Err(denied) => denied.word(),
@@ -51,7 +53,7 @@ fn who_reaches_which_notebook() {
     }
     let mut targets: Vec<_> =
         ["running", "stopped", "starting", "off", "twins", "loopback", "none"].map(|name| ("team-a", name)).into();
-    targets.extend([("team-b", "running"), ("closed", "running"), ("nowhere", "running")]);
+    targets.extend([("team-b", "running"), ("closed", "running"), ("switched", "running"), ("nowhere", "running")]);
     for (space, name) in targets {
         let _ = write!(table, "\n{:<17}", format!("{space}/{name}"));
         for who in people {
@@ -225,34 +227,20 @@ fn addresses_that_are_no_pods_own_are_not_dialled() {
 }
 
 #[test]
-fn the_admins_switch_wins_over_the_users() {
-    let on = "owner";
-    let (by_admin, by_user) = ("disabled-by-admin", "disabled-by-user");
-    let (none, yes, no, odd) = (
-        json!({}),
-        json!({"fairlead.dev/ssh": "enabled"}),
-        json!({"fairlead.dev/ssh": "disabled"}),
-        json!({"fairlead.dev/ssh": "maybe"}),
-    );
-    for (default, space, notebook_has, expected) in [
-        (DefaultSsh::OptOut, &none, &none, on),
-        (DefaultSsh::OptOut, &none, &no, by_user),
-        (DefaultSsh::OptOut, &no, &yes, by_admin),
-        (DefaultSsh::OptOut, &yes, &no, by_user),
-        (DefaultSsh::OptOut, &odd, &none, by_admin),
-        (DefaultSsh::OptOut, &none, &odd, by_user),
-        (DefaultSsh::OptIn, &none, &none, by_admin),
-        (DefaultSsh::OptIn, &yes, &none, on),
-        (DefaultSsh::OptIn, &none, &yes, on),
-        (DefaultSsh::OptIn, &yes, &no, by_user),
-        (DefaultSsh::OptIn, &no, &yes, by_admin),
-    ] {
-        let mut cluster = Cluster::default();
-        cluster.world.default_ssh = default;
-        cluster.profile("team-a", "alice").notebook("team-a", "ml", "10.1.0.1").key("alice", 1);
-        cluster.see(&namespace("team-a", "alice", space)).see(&notebook("team-a", "ml", notebook_has));
-        assert_eq!(word(&cluster, "alice", "team-a", "ml"), expected, "{default:?} {space} {notebook_has}");
-        let reached = access::reach(&cluster.world, &id("team-a", "ml")).len();
-        assert_eq!(reached, usize::from(expected == on), "{default:?} {space} {notebook_has}");
+fn who_opens_shells_starts_and_stops_whether_or_not_ssh_is_on() {
+    let cluster = cluster();
+    let may = |who: &str, space: &str, name: &str| {
+        access::may_operate(&cluster.world, &person(who), &id(space, name)).map_err(Denied::word)
+    };
+    for name in ["running", "stopped", "starting", "off", "twins", "loopback"] {
+        for who in ["alice", "ann", "bob"] {
+            assert_eq!(may(who, "team-a", name), Ok(()), "{who}: {name}");
+        }
+        assert_eq!(may("carol", "team-a", name), Err("viewer"), "{name}");
+        assert_eq!((may("dave", "team-a", name), may("erin", "team-a", name)), (Err("stranger"), Err("stranger")));
+    }
+    assert_eq!((may("bob", "closed", "running"), may("bob", "switched", "running")), (Ok(()), Ok(())));
+    for (who, expected) in [("alice", "no-notebook"), ("carol", "viewer"), ("dave", "stranger")] {
+        assert_eq!(may(who, "team-a", "none"), Err(expected), "{who}");
     }
 }

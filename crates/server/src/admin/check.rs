@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use fairlead_model::HostSuffix;
 
-use crate::check::{self, Check};
+use crate::check::{self, Check, PageCheck};
 use crate::settings::{Cluster, Database, SshDefault};
 use crate::store::Store;
 use crate::{clock, cluster};
@@ -24,6 +24,24 @@ pub struct CheckArgs {
     /// As `serve` has it
     #[arg(long, env = "FAIRLEAD_SSH", default_value = "opt-out")]
     ssh: SshDefault,
+    /// The page's address through the ingress, to see that nobody there says who they are: `https://HOST/fairlead`
+    #[arg(long)]
+    page_url: Option<String>,
+    /// With `--page-url`: what the browser of somebody signed in, no admin, sends as `Cookie`
+    #[arg(long, env = "FAIRLEAD_CHECK_PAGE_COOKIE", hide_env_values = true, default_value = "", requires = "page_url")]
+    page_cookie: String,
+    /// As `serve` has it
+    #[arg(long, env = "FAIRLEAD_PAGE_USER_HEADER", default_value = "kubeflow-userid")]
+    page_user_header: String,
+    /// As `serve` has it
+    #[arg(long, env = "FAIRLEAD_PAGE_USER_PREFIX", default_value = "")]
+    page_user_prefix: String,
+    /// As `serve` has it
+    #[arg(long, env = "FAIRLEAD_PAGE_ADMIN_GROUP_HEADER", requires = "page_admin_group")]
+    page_admin_group_header: Option<String>,
+    /// As `serve` has it
+    #[arg(long, env = "FAIRLEAD_PAGE_ADMIN_GROUP", requires = "page_admin_group_header")]
+    page_admin_group: Option<String>,
     /// NAMESPACE/NOTEBOOK, or a notebook's host name
     notebook: Option<String>,
 }
@@ -34,7 +52,15 @@ pub async fn run(args: CheckArgs) -> Result<()> {
     let notebook = args.notebook.map(|text| check::parse_notebook(&text, &suffix)).transpose()?;
     let client = cluster::connect(&args.cluster).await?;
     let store = Store::open(&args.database.url).await;
-    let check = Check { client, store, namespace: args.cluster.namespace, suffix, ssh: args.ssh, now: clock::now };
+    let page = args.page_url.map(|url| PageCheck {
+        url,
+        cookie: args.page_cookie,
+        user_header: args.page_user_header,
+        user_prefix: args.page_user_prefix,
+        group: args.page_admin_group_header.zip(args.page_admin_group),
+    });
+    let namespace = args.cluster.namespace;
+    let check = Check { client, store, namespace, suffix, ssh: args.ssh, page, now: clock::now };
     let findings = check.run(notebook.as_ref()).await;
     if !check::write(&findings, &mut stdout().lock())? {
         bail!("something keeps people out: see the lines with FAIL");

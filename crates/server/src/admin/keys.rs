@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use fairlead_model::{Fingerprint, Person, PublicKey};
+use fairlead_model::{Fingerprint, Person, PublicKey, Time};
 
 use super::import::{self, Whose};
 use super::say;
@@ -17,6 +17,10 @@ use crate::store::keys::KeyRow;
 
 /// A file that is longer holds no keys.
 const MAX_FILE: u64 = 1 << 20;
+/// One day, in seconds.
+const DAY: i64 = 86_400;
+/// Ten years: more is a mistake.
+const MAX_DAYS: i64 = 3650;
 
 /// `keys` and where its database is.
 #[derive(Debug, Args)]
@@ -36,6 +40,9 @@ enum Command {
         person: Person,
         /// A `.pub` file, or - for standard input
         file: PathBuf,
+        /// When it stops counting: `90d` for days from now, or a date as 2027-01-31 for its beginning in UTC
+        #[arg(long, value_name = "DAYS_OR_DATE", value_parser = expiry)]
+        expires: Option<Expiry>,
     },
     /// Show keys, and claims that still run
     List {
@@ -67,6 +74,13 @@ enum Command {
     },
 }
 
+/// When a key is to stop counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    Days(i64),
+    At(Time),
+}
+
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct ImportWhose {
@@ -82,7 +96,7 @@ struct ImportWhose {
 pub async fn run(keys: Keys) -> Result<()> {
     let store = Store::open(&keys.database.url).await?;
     match keys.command {
-        Command::Add { person, file } => add(&store, &person, &file).await,
+        Command::Add { person, file, expires } => add(&store, &person, &file, expires).await,
         Command::List { person, json } => list(&store, person.as_ref(), json).await,
         Command::Remove { person, fingerprint } => remove(&store, &person, &fingerprint).await,
         Command::Import { path, whose, dry_run } => {
@@ -92,30 +106,42 @@ pub async fn run(keys: Keys) -> Result<()> {
     }
 }
 
-async fn add(store: &Store, person: &Person, file: &Path) -> Result<()> {
+async fn add(store: &Store, person: &Person, file: &Path, expires: Option<Expiry>) -> Result<()> {
+    let now = clock::now();
+    let ends = expires.map(|expires| expires.after(now)).transpose()?;
     let text = if file == Path::new("-") {
         text_of(stdin().lock()).context("reading a key from standard input")?
     } else {
         read(file)?
     };
     let (key, comment) = PublicKey::parse(&text)?;
-    store.add_key(person, &key, &comment, clock::now()).await?;
+    store.add_key_until(person, &key, &comment, ends, now).await?;
     note(store, "key-added", person, key.fingerprint()).await?;
-    say(format!("added {} of {person}", key.fingerprint()));
+    let until = ends.map_or_else(String::new, |ends| format!(", until {}", clock::text(ends)));
+    say(format!("added {} of {person}{until}", key.fingerprint()));
     Ok(())
 }
 
 async fn list(store: &Store, person: Option<&Person>, json: bool) -> Result<()> {
-    let keys = store.list_keys(person, clock::now()).await?;
+    let now = clock::now();
+    let keys = store.list_keys(person, now).await?;
     if json {
         let all: Vec<_> = keys.iter().map(as_json).collect();
         say(serde_json::to_string_pretty(&all).context("writing keys as JSON")?);
         return Ok(());
     }
     for key in &keys {
+        let since = |word: &str, time: Option<Time>| time.map(|time| format!("{word} {}", clock::text(time)));
         let state = key.confirmed.map_or_else(|| "claimed".to_owned(), clock::text);
+        let used = since("used", key.used).unwrap_or_else(|| "never used".to_owned());
+        let word = if key.expires.is_some_and(|end| end <= now) { "expired" } else { "expires" };
+        let expires = since(word, key.expires).unwrap_or_else(|| "never expires".to_owned());
         let (fingerprint, kind) = (key.public.fingerprint(), key.public.kind());
-        say(format!("{fingerprint}  {state:<20}  {kind:<11}  {}  {}", key.person, key.comment).trim_end());
+        let line = format!(
+            "{fingerprint}  {state:<20}  {used:<25}  {expires:<28}  {kind:<11}  {}  {}",
+            key.person, key.comment
+        );
+        say(line.trim_end());
     }
     Ok(())
 }
@@ -166,7 +192,33 @@ fn as_json(key: &KeyRow) -> serde_json::Value {
         "comment": key.comment,
         "added": clock::text(key.added),
         "confirmed": key.confirmed.map(clock::text),
+        "expires": key.expires.map(clock::text),
+        "used": key.used.map(clock::text),
+        "needs": key.needs,
     })
+}
+
+impl Expiry {
+    fn after(self, now: Time) -> Result<Time> {
+        match self {
+            Self::Days(days) => Ok(now.plus_seconds(days * DAY)),
+            Self::At(time) if time > now => Ok(time),
+            Self::At(time) => bail!("`--expires`: {} is over, so this key would never count", clock::text(time)),
+        }
+    }
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    let wanted = || format!("days as `90d`, at most {MAX_DAYS}, or a date as `2027-01-31`");
+    if let Some(days) = text.strip_suffix('d') {
+        let days = days.parse::<u16>().ok().map(i64::from).filter(|days| (1..=MAX_DAYS).contains(days));
+        return days.map(Expiry::Days).ok_or_else(wanted);
+    }
+    let date = text.parse::<jiff::civil::Date>().ok();
+    // The parser also takes a time behind the date, and drops it.
+    let date = date.filter(|date| date.to_string() == text).ok_or_else(wanted)?;
+    let begin = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wanted())?;
+    Ok(Expiry::At(Time(begin.timestamp().as_millisecond())))
 }
 
 fn person(text: &str) -> Result<Person, String> {

@@ -22,10 +22,9 @@ pub(super) async fn look(check: &Check, facts: &[Fact], id: &NotebookId) -> Vec<
     let mut world = World::default();
     world.default_ssh = default_ssh;
     facts.iter().cloned().for_each(|fact| world.apply(fact));
-    if let Ok(store) = &check.store
-        && let Ok(keys) = store.key_fact((check.now)()).await
-    {
-        world.apply(keys);
+    if let Ok(store) = &check.store {
+        let rows = [store.key_fact((check.now)()).await, store.switches_fact().await];
+        rows.into_iter().flatten().for_each(|fact| world.apply(fact));
     }
     let Some(notebook) = world.notebook(id) else {
         let fix = format!("kubectl get notebooks -n {}", id.namespace);
@@ -107,6 +106,10 @@ fn look_at_switch(facts: &[Fact], world: &World, id: &NotebookId) -> Finding {
     let object = if on_namespace { format!("namespace {}", id.namespace) } else { format!("notebook {}", id.name) };
     match access::enabled(world, id) {
         Ok(()) => Finding::ok("SSH is switched on for it"),
+        Err(_) if world.is_switched_off(&id.namespace) => Finding::fail(
+            format!("an admin of Fairlead switched SSH off in `{}`", id.namespace),
+            "switch it on again on Fairlead's page, where it says who did it",
+        ),
         Err(denied) => Finding::fail(
             denied.told(),
             if denied == Denied::DisabledByAdmin && !on_namespace {
@@ -188,7 +191,7 @@ async fn look_at_secret(check: &Check, id: &NotebookId, uid: &str) -> Finding {
 }
 
 fn look_at_mount(id: &NotebookId, name: &str, pod: &Pod) -> Finding {
-    if pod.mounted.get(id.name.as_str()) == Some(&plan::secret_name(id)) {
+    if plan::is_mounted(id, pod) {
         return Finding::ok(format!("the Secret is mounted in `{name}`"));
     }
     Finding::fail(

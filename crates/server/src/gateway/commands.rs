@@ -17,7 +17,9 @@ commands of this gateway, each as `ssh GATEWAY COMMAND`:
   keys list [--json]       your public keys
   keys add                 adds the public key that comes on standard input, or after the command
   keys remove FINGERPRINT  removes one: SHA256:...
-  confirm CODE             makes the key count that you sign in with: `ssh -l confirm GATEWAY confirm CODE`
+  confirm CODE             makes the key count that you sign in with: `ssh -l confirm GATEWAY confirm CODE`;
+                           with a key that counts already, shows the one that the code is of
+  confirm CODE FINGERPRINT with a key that counts already, approves that one
   help                     this text
 ";
 
@@ -30,8 +32,10 @@ pub(super) enum Command {
         json: bool,
     },
     Config,
+    /// With the key that is approved, where somebody approves one.
     Confirm {
         code: String,
+        key: Option<Fingerprint>,
     },
     KeysList {
         json: bool,
@@ -58,6 +62,8 @@ pub(super) enum BadCommand {
     Usage(&'static str),
 }
 
+const CONFIRM: BadCommand = BadCommand::Usage("confirm CODE [SHA256:...]");
+
 /// Reads a line.
 pub(super) fn parse(line: &[u8]) -> Result<Command, BadCommand> {
     let line = std::str::from_utf8(line).map_err(|_| BadCommand::Line)?.trim();
@@ -79,8 +85,12 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, BadCommand> {
         ["ls", ..] => Err(BadCommand::Usage("ls [--json]")),
         ["config"] => Ok(Command::Config),
         ["config", ..] => Err(BadCommand::Usage("config")),
-        ["confirm", code] if code.len() <= MAX_CODE => Ok(Command::Confirm { code: (*code).to_owned() }),
-        ["confirm", ..] => Err(BadCommand::Usage("confirm CODE")),
+        ["confirm", code] if code.len() <= MAX_CODE => Ok(Command::Confirm { code: (*code).to_owned(), key: None }),
+        ["confirm", code, key] if code.len() <= MAX_CODE => {
+            let key = Fingerprint::parse(key).ok_or(CONFIRM)?;
+            Ok(Command::Confirm { code: (*code).to_owned(), key: Some(key) })
+        }
+        ["confirm", ..] => Err(CONFIRM),
         ["keys", "list"] => Ok(Command::KeysList { json: false }),
         ["keys", "list", "--json"] => Ok(Command::KeysList { json: true }),
         ["keys", "list", ..] => Err(BadCommand::Usage("keys list [--json]")),
@@ -140,7 +150,10 @@ mod tests {
 
     #[test]
     fn lines_become_commands() {
-        let code = |code: &str| Ok(Command::Confirm { code: code.to_owned() });
+        let code = |code: &str| Ok(Command::Confirm { code: code.to_owned(), key: None });
+        let shown = format!("SHA256:{}", "A".repeat(43));
+        let approves = format!("confirm ABCD2345 {shown}");
+        let key = Fingerprint::parse(&shown);
         let add = |line: Option<&str>| Ok(Command::KeysAdd { line: line.map(str::to_owned) });
         for (line, command) in [
             ("help", Ok(Command::Help)),
@@ -149,6 +162,9 @@ mod tests {
             ("l\\s", Ok(Command::Ls { json: false })),
             ("confirm ABCD2345", code("ABCD2345")),
             ("confirm 'a b'", code("a b")),
+            (&approves, Ok(Command::Confirm { code: "ABCD2345".to_owned(), key })),
+            ("confirm ABCD2345 SHA256:AAAA", Err(CONFIRM)),
+            ("confirm a b c", Err(CONFIRM)),
             ("keys add", add(None)),
             ("keys  add ssh-ed25519 AAAA it's \"me", add(Some("ssh-ed25519 AAAA it's \"me"))),
             ("keys addx", Err(BadCommand::Usage("keys list|add|remove"))),

@@ -221,7 +221,7 @@ async fn supervise(
         connection.tasks.wait().await;
         return;
     }
-    info!(from = %connection.from, reason = why.reason(), "connection cut");
+    info!(from = %connection.from, reason = why.logged(), "connection cut");
     connection.tasks.close();
     let _ = timeout(STEP, connection.tasks.wait()).await;
     let reason =

@@ -140,6 +140,9 @@ impl Handler for Client {
             let told = Ending::TooManyConnections.told();
             return session.disconnect(Disconnect::TooManyConnections, told, "en");
         }
+        if let Some(person) = &person {
+            self.shared.recorder.sign_in(person.clone(), key.clone(), now());
+        }
         let shared = Arc::clone(&self.shared);
         let connection = Connection::new(shared, self.from, key, person, session.remote_sshid(), session.handle());
         self.connection = Some(Arc::clone(&connection));

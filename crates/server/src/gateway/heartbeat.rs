@@ -1,30 +1,32 @@
-//! Says in the database that this gateway lives, so that the sessions of one that died do not stay open there; and
-//! deletes there what is too old.
+//! Says in the database that this gateway lives, so that the sessions of one that died do not stay open there, and what
+//! its sessions have carried; and deletes there what is too old.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_model::Time;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::live::Live;
 use crate::clock::now;
 use crate::store::Store;
-
-/// Three of them fit into the minute after which a gateway counts as lost.
-const EVERY: Duration = Duration::from_secs(20);
 
 /// How often old records are looked for.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// Runs until it is aborted. The database may be away: then it says so once.
-pub(super) async fn run(store: Store, gateway: String, keep: Duration) {
-    let mut ticks = tokio::time::interval(EVERY);
+pub(super) async fn run(store: Store, gateway: String, live: Arc<Live>, every: Duration, keep: Duration) {
+    let mut ticks = tokio::time::interval(every);
     let mut away = false;
     let mut pruned: Option<Instant> = None;
     loop {
         ticks.tick().await;
         let beat = async {
             store.beat(&gateway, now()).await?;
+            let unnoted = live.unnoted();
+            store.note_bytes(&unnoted).await?;
+            live.noted(&unnoted);
             let lost = store.close_lost_sessions(now()).await?;
             let pruned = if pruned.is_none_or(|last| last.elapsed() >= PRUNE_EVERY) {
                 let kept = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);

@@ -41,6 +41,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// How many such questions may stay without an answer.
     pub keep_alive_count: usize,
+    /// How often the gateway says in the database that it lives, and what its sessions have carried.
+    pub beat: Duration,
 }
 
 impl Default for Limits {
@@ -74,6 +76,8 @@ impl Default for Limits {
             // Three in 30 s each notice a lost laptop in two minutes, and survive a change of Wi-Fi.
             keep_alive: Duration::from_secs(30),
             keep_alive_count: 3,
+            // Three of them fit into the minute after which a gateway counts as lost.
+            beat: Duration::from_secs(20),
         }
     }
 }

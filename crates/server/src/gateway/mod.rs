@@ -5,12 +5,15 @@
 //! when its right is gone ([`connection`]). Nothing on the way to a notebook waits for the API server or the database.
 
 mod answers;
+mod asks;
 mod commands;
 mod connection;
 mod console;
 mod handler;
 mod heartbeat;
+mod keys;
 mod limits;
+mod live;
 mod refusal;
 mod relay;
 mod strangers;
@@ -90,6 +93,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     gate: Arc<limits::Gate>,
     strangers: strangers::Strangers,
+    live: Arc<live::Live>,
     /// No new sessions.
     draining: CancellationToken,
     /// No sessions.
@@ -117,7 +121,10 @@ impl Gateway {
         let limits = settings.limits.clone();
         let mut config = transport::config(&identity.borrow_and_update(), &limits)?;
         let id = random::id()?;
-        let beats = tokio::spawn(heartbeat::run(store.clone(), id.clone(), settings.keep_records));
+        let live = Arc::<live::Live>::default();
+        let (beat, keep) = (limits.beat, settings.keep_records);
+        let beats = tokio::spawn(heartbeat::run(store.clone(), id.clone(), live.clone(), beat, keep));
+        let asks = tokio::spawn(asks::run(store.clone(), id.clone(), live.clone()));
         let gate = limits::Gate::new(limits.clone());
         let drained = CancellationToken::new();
         let drain = settings.drain;
@@ -132,6 +139,7 @@ impl Gateway {
             metrics,
             gate,
             strangers: strangers::Strangers::default(),
+            live,
             draining,
             drained: drained.clone(),
         });
@@ -166,6 +174,7 @@ impl Gateway {
             tracker.wait().await;
         }
         beats.abort();
+        asks.abort();
         Ok(())
     }
 }

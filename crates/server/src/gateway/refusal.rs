@@ -1,6 +1,6 @@
 //! Why a request was refused, and why a session ended: a word for records, a sentence for the person.
 
-use fairlead_model::Denied;
+use fairlead_model::{Denied, Person};
 use russh::ChannelOpenFailure;
 
 /// Why a channel to a notebook was not opened.
@@ -43,6 +43,8 @@ pub(super) enum Ending {
     Denied(Denied),
     /// The notebook has another Pod now.
     PodReplaced,
+    /// Somebody asked for it on the page.
+    Asked(Person),
     /// The gateway shut down.
     Drained,
     /// A claimed key stayed longer than `confirm` takes.
@@ -98,12 +100,21 @@ const FAILED: u32 = 2;
 const SHORTAGE: u32 = 4;
 
 impl Ending {
-    /// What the database and the log get.
+    /// What the database and the audit trail get.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Denied(denied) => format!("denied: {}", denied.word()),
             Self::Error(what) => format!("error: {what}"),
+            Self::Asked(by) => format!("ended by {by}"),
             other => other.word().to_owned(),
+        }
+    }
+
+    /// The same for the log, which names nobody.
+    pub(super) fn logged(&self) -> String {
+        match self {
+            Self::Asked(_) => self.word().to_owned(),
+            other => other.reason(),
         }
     }
 
@@ -115,6 +126,7 @@ impl Ending {
             Self::KeyRemoved => "key-removed",
             Self::Denied(_) => "denied",
             Self::PodReplaced => "pod-replaced",
+            Self::Asked(_) => "ended-by-request",
             Self::Drained => "drained",
             Self::ClaimTimeout => "claim-timeout",
             Self::TooManyRefusals => "too-many-refusals",
@@ -127,9 +139,10 @@ impl Ending {
     pub(super) fn told(&self) -> &'static str {
         match self {
             Self::Closed | Self::Vanished | Self::Error(_) => "the connection has ended",
-            Self::KeyRemoved => "the key you signed in with has been removed",
+            Self::KeyRemoved => "the key you signed in with has been removed or has expired",
             Self::Denied(denied) => denied.told(),
             Self::PodReplaced => "the notebook has been restarted: connect again",
+            Self::Asked(_) => "this session was ended on request",
             Self::Drained => "the gateway is restarting: connect again",
             Self::ClaimTimeout => "this key is not confirmed, and signs in for `confirm CODE` alone",
             Self::TooManyRefusals => "too many refused requests in this connection",

@@ -3,7 +3,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -18,8 +17,9 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::Shared;
 use super::connection::Connection;
+use super::live::Place;
 use super::refusal::{Ending, Refusal};
-use super::relay::{self, Finished, Traffic};
+use super::relay::{self, Finished};
 use super::stream;
 use crate::clock::now;
 use crate::metrics::Outcome;
@@ -92,17 +92,21 @@ pub(super) async fn open(
             client: connection.client.clone(),
             at: now(),
         };
+        // Before it can be seen: somebody may ask for its end at once.
+        let mut live = shared.live.enter(&id);
         shared.recorder.begin(session).await;
         shared.metrics.sessions.get_or_create(&Outcome { outcome: "opened" }).inc();
         shared.metrics.sessions_active.inc();
         info!("session begins");
         reply.accept().await;
         let channel_id = channel.id();
-        let traffic = Traffic::default();
-        let why =
-            carry(&connection, &person, &grant, relay::run(channel, pod, greeting, &traffic, &shared.metrics)).await;
-        let (up, down) = (traffic.up.load(Ordering::Relaxed), traffic.down.load(Ordering::Relaxed));
-        info!(reason = why.reason(), bytes_up = up, bytes_down = down, "session ends");
+        let traffic = live.traffic.clone();
+        let relay = relay::run(channel, pod, greeting, &traffic, &shared.metrics);
+        let why = carry(&connection, &person, &grant, &mut live, relay).await;
+        // Its last bytes come with its end, and not by the heartbeat any more.
+        drop(live);
+        let (up, down) = traffic.now();
+        info!(reason = why.logged(), bytes_up = up, bytes_down = down, "session ends");
         shared.recorder.end(SessionEnd { id, at: now(), bytes_up: up, bytes_down: down, reason: why.reason() });
         shared.metrics.sessions_active.dec();
         shared.metrics.sessions_ended.get_or_create(&Outcome { outcome: why.word() }).inc();
@@ -121,12 +125,13 @@ pub(super) async fn open(
     carry.instrument(span).await;
 }
 
-/// Waits for the relay's own end, for the end of the right, or for that of the whole connection. Whatever ends first,
-/// the relay is gone with this function, and with it the owner of the channel.
+/// Waits for the relay's own end, for the end of the right, for somebody who asks, or for the connection's end.
+/// Whatever ends first, the relay is gone with this function, and with it the owner of the channel.
 async fn carry(
     connection: &Connection,
     person: &Person,
     grant: &Grant,
+    live: &mut Place<'_>,
     relay: impl Future<Output = Finished>,
 ) -> Ending {
     let mut relay = pin!(relay);
@@ -134,6 +139,7 @@ async fn carry(
         // The right first: it may have gone while the Pod was dialled.
         biased;
         why = lost_right(connection, person, grant) => return why,
+        by = live.asked() => return Ending::Asked(by),
         why = connection.ended() => {
             if !why.is_cut() {
                 let _ = timeout(LINGER, relay).await;

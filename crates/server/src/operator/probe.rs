@@ -1,4 +1,4 @@
-//! Whether a new Pod has an sshd: dialled until it greets, or until it has run long enough without.
+//! Whether a new Pod has an sshd: dialled until it greets. One that has run long enough without is reported meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::greeting;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The same for a Pod that was reported to have none, as so many times what it had to show one: a policy that kept
+/// Fairlead out may go.
+const SELDOM: u32 = 5;
 /// At most this many Pods are dialled at once.
 const AT_ONCE: usize = 16;
 
@@ -51,12 +54,13 @@ impl Prober {
         (Self { client, patience, now, places: Arc::new(Semaphore::new(AT_ONCE)), found }, results)
     }
 
-    /// Dials until something is found, which then is reported once.
+    /// Dials until it is greeted. That is reported, and before, once, that it is not.
     pub(super) fn start(&self, id: &NotebookId, candidate: Candidate) {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), id.namespace.as_str());
         let (id, patience, now) = (id.clone(), self.patience, self.now);
         let (places, found) = (self.places.clone(), self.found.clone());
         tokio::spawn(async move {
+            let mut reported = false;
             loop {
                 let Ok(place) = places.acquire().await else { return };
                 let greeted = greeting::read(candidate.address).await;
@@ -66,14 +70,18 @@ impl Prober {
                 // Its image may still be on the way: only a container that has run for a while has no sshd.
                 match pods.get_opt(&candidate.name).await {
                     Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&candidate.uid) => {
-                        if ran(&pod, id.name.as_str(), now()).is_some_and(|ran| ran >= patience) {
-                            break drop(found.send((candidate.uid, false)).await);
+                        let without = ran(&pod, id.name.as_str(), now()).is_some_and(|ran| ran >= patience);
+                        if without && !reported {
+                            reported = true;
+                            if found.send((candidate.uid.clone(), false)).await.is_err() {
+                                return;
+                            }
                         }
                     }
                     Ok(_) => return,
                     Err(error) => tracing::debug!(notebook = %id, %error, "reading the Pod"),
                 }
-                tokio::time::sleep(PAUSE.min(patience)).await;
+                tokio::time::sleep(if reported { patience * SELDOM } else { PAUSE.min(patience) }).await;
             }
         });
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fairlead_model::world::Uid;
+use fairlead_model::world::{self, Uid};
 use fairlead_model::{NotebookId, Time};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -43,6 +43,17 @@ impl Trouble {
             Self::SecretFrozen => "SshSecretFrozen",
             Self::SecretRestored(_) => "SshSecretRestored",
             Self::NoSshd(_) => "SshNoServer",
+        }
+    }
+
+    /// What of it the database has for page and gateways. What the objects show, everybody sees for themselves.
+    pub(super) const fn found(&self) -> Option<world::Trouble> {
+        match self {
+            Self::SecretTaken => Some(world::Trouble::SecretTaken),
+            Self::SecretLeftover => Some(world::Trouble::SecretLeftover),
+            Self::SecretFrozen => Some(world::Trouble::SecretFrozen),
+            Self::NoSshd(_) => Some(world::Trouble::NoSshd),
+            Self::NotMounted(_) | Self::Ambiguous | Self::SecretRestored(_) => None,
         }
     }
 

@@ -51,15 +51,16 @@ impl GatewaySide {
     }
 }
 
-/// Waits until there is something to decide by. Before cluster and keys are known, everybody would be a stranger.
-async fn may_decide(readiness: &Readiness, worlds: &mut Worlds) -> Result<()> {
+/// Waits until there is something to decide by. Before cluster and keys are known, everybody would be a stranger, and
+/// before the switches, some would get in whom an admin keeps out.
+pub(super) async fn may_decide(readiness: &Readiness, worlds: &mut Worlds) -> Result<()> {
     readiness.until_met(&["store", "cluster", "identity"]).await;
-    worlds.wait_for(|world| world.knows_keys()).await.context("waiting for the keys").map(drop)
+    super::wait_for_rows(worlds).await
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use fairlead_model::{Fact, World};
     use futures::FutureExt as _;
@@ -68,14 +69,19 @@ mod tests {
     use crate::ledger;
 
     #[tokio::test]
-    async fn nobody_is_a_stranger_because_the_keys_are_read_after_the_cluster() {
-        let (facts, mut worlds) = ledger::start(World::default());
-        let readiness = Readiness::new();
-        for condition in ["store", "cluster", "identity"] {
-            readiness.met(condition);
+    async fn nobody_is_refused_or_let_in_before_keys_and_switches_are_read() {
+        let all = [Fact::Keys(Vec::new(), BTreeMap::new()), Fact::Switches(BTreeSet::new())];
+        for first in [0, 1] {
+            let (facts, mut worlds) = ledger::start(World::default());
+            let readiness = Readiness::new();
+            for condition in ["store", "cluster", "identity"] {
+                readiness.met(condition);
+            }
+            facts.send(all[first].clone()).await.unwrap();
+            worlds.changed().await.unwrap();
+            assert!(may_decide(&readiness, &mut worlds).now_or_never().is_none(), "it did not wait for both");
+            facts.send(all[1 - first].clone()).await.unwrap();
+            may_decide(&readiness, &mut worlds).await.unwrap();
         }
-        assert!(may_decide(&readiness, &mut worlds).now_or_never().is_none(), "it did not wait for the keys");
-        facts.send(Fact::Keys(Vec::new(), BTreeMap::new())).await.unwrap();
-        may_decide(&readiness, &mut worlds).await.unwrap();
     }
 }

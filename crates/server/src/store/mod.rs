@@ -1,14 +1,20 @@
-//! Rows that outlive a process: keys, sessions, audit events, the last picture of the cluster. SQLite or PostgreSQL,
-//! by one SQL text in the portable subset (`text` and `bigint`, `$1`); each table's SQL is in the file of its name.
+//! Rows that outlive a process: keys, sessions, audit events, asks, the last picture of the cluster. SQLite or
+//! PostgreSQL, by one SQL text in the portable subset (`text` and `bigint`, `$1`); each table's SQL is in the file of
+//! its name.
 
+pub mod asks;
 pub mod audit;
 mod changes;
 pub mod epochs;
+mod host_keys;
 pub mod keys;
 pub mod meta;
+mod parts;
 pub mod picture;
 pub mod records;
 pub mod sessions;
+pub mod switches;
+pub mod troubles;
 mod url;
 
 use std::sync::{Arc, OnceLock};
@@ -21,8 +27,10 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use changes::Topic;
 pub use url::{DatabaseUrl, redact};
 
+use changes::Revisions;
 use url::Kind;
 
 /// How long a caller waits for a free connection, or for a new one. A database that is away must not hang anybody.
@@ -49,8 +57,7 @@ struct Inner {
     pool: Pool<Any>,
     kind: Kind,
     url: DatabaseUrl,
-    /// The revision of the keys that was seen last.
-    revision: watch::Sender<u64>,
+    revisions: Arc<Revisions>,
     /// Set once somebody looks at changes: only then somebody has to watch for them.
     watching: OnceLock<()>,
     end: CancellationToken,
@@ -85,31 +92,30 @@ impl Store {
                 pool,
                 kind,
                 url: given,
-                revision: watch::Sender::new(0),
+                revisions: Arc::new(Revisions::new()),
                 watching: OnceLock::new(),
                 _ends_with_the_last_store: end.clone().drop_guard(),
                 end,
             }),
         };
-        let revision = store
-            .call(async |conn| changes::revision(conn).await)
+        let revisions = store.inner.revisions.clone();
+        store
+            .call(async |conn| revisions.read(conn).await)
             .await
             .with_context(|| format!("reading the database `{}`", store.inner.url))?;
-        store.inner.revision.send_replace(revision);
         Ok(store)
     }
 
-    /// Counts changes of keys by anybody, also by other processes, at most a second after them.
+    /// Counts changes of a topic by anybody, also by other processes, at most a second after them.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self, topic: Topic) -> watch::Receiver<u64> {
         let inner = &self.inner;
         inner.watching.get_or_init(|| {
             let listened_to = (inner.kind == Kind::Postgres).then(|| inner.url.clone());
-            let watch = changes::watch(inner.pool.clone(), listened_to, inner.revision.clone());
-            let end = inner.end.clone();
-            tokio::spawn(async move { end.run_until_cancelled(watch).await });
+            let (pool, revisions, end) = (inner.pool.clone(), inner.revisions.clone(), inner.end.clone());
+            tokio::spawn(async move { end.run_until_cancelled(changes::watch(pool, listened_to, &revisions)).await });
         });
-        inner.revision.subscribe()
+        inner.revisions.subscribe(topic)
     }
 
     /// Whether the database answers now.
@@ -127,6 +133,30 @@ impl Store {
         }
         drop(connection.detach());
         Err(sqlx::Error::PoolTimedOut)
+    }
+
+    /// Changes rows of a topic in one transaction, one at a time among everybody, and lets everybody know. A refusal
+    /// changes nothing.
+    async fn change<T, E>(
+        &self,
+        topic: Topic,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> sqlx::Result<Result<T, E>>,
+    ) -> sqlx::Result<Result<T, E>> {
+        let kind = self.inner.kind;
+        let (done, revision) = self
+            .call(async |conn| {
+                let mut transaction = conn.begin_with(self.begin()).await?;
+                let revision = changes::advance(&mut transaction, kind, topic).await?;
+                match work(&mut transaction).await? {
+                    Ok(done) => transaction.commit().await.map(|()| (Ok(done), Some(revision))),
+                    Err(refused) => transaction.rollback().await.map(|()| (Err(refused), None)),
+                }
+            })
+            .await?;
+        if let Some(revision) = revision {
+            self.inner.revisions.set(topic, revision);
+        }
+        Ok(done)
     }
 
     /// How a transaction begins that will write. On SQLite it takes the right to write at once: one that begins to

@@ -1,10 +1,20 @@
-//! Sessions: who was in which notebook, from when to when, and why it ended.
+//! Sessions: who was in which notebook, from when to when, and why it ended. Written here; [`search`] reads them, and
+//! [`live`] has what is asked of those that are open; [`last`] what is kept of the newest ones, [`row`] what a row
+//! says.
+
+mod last;
+mod live;
+mod row;
+mod search;
 
 use anyhow::{Context, Result};
 use fairlead_model::{Fingerprint, NotebookId, Person, Time};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 
 use super::Store;
+
+pub(super) use last::Last;
+pub use search::{Found, Scope, SessionQuery};
 
 /// A gateway that has not said for so long that it lives has lost its sessions.
 const SILENT_SECONDS: i64 = 60;
@@ -47,15 +57,22 @@ pub struct SessionEnd {
     pub bytes_up: i64,
     /// Bytes from the notebook to the client.
     pub bytes_down: i64,
-    /// Why: `closed`, `denied: WORD`, `key-removed`, `drained`, `lost`, `error: …`.
+    /// Why: `closed`, `denied: WORD`, `key-removed`, `drained`, `lost`, `ended by PERSON`, `error: …`.
     pub reason: String,
 }
 
 impl Store {
     /// Writes a begin; twice the same is once.
     pub async fn begin_session(&self, begin: &SessionBegin) -> Result<()> {
-        let write = self.call(async |conn| insert_begin(conn, begin).await).await;
-        write.context("writing the begin of a session")
+        let write = self.call(async |conn| {
+            let mut transaction = conn.begin_with(self.begin()).await?;
+            insert_begin(&mut transaction, begin).await?;
+            let mut last = Last::default();
+            last.begins(begin);
+            last.write(&mut transaction).await?;
+            transaction.commit().await
+        });
+        write.await.context("writing the begin of a session")
     }
 
     /// Writes an end; the first one stays, but for one that was only supposed: `lost`.
@@ -85,23 +102,6 @@ impl Store {
         };
         self.call(close).await.context("closing lost sessions")
     }
-
-    /// The newest sessions first, at most `limit`: of one person, or of everybody.
-    pub async fn list_sessions(
-        &self,
-        person: Option<&Person>,
-        limit: i64,
-    ) -> Result<Vec<(SessionBegin, Option<SessionEnd>)>> {
-        let sql = "select id, gateway, person, fingerprint, namespace, notebook, pod, way, client_address,
-            client_version, began, ended, bytes_up, bytes_down, reason from sessions
-            where ($1 = '' or person = $1) order by began desc, id desc limit $2";
-        let list = async |conn: &mut AnyConnection| {
-            let rows = sqlx::query_as::<_, Row>(sql).bind(person.map_or("", Person::as_str)).bind(limit.max(0));
-            rows.fetch_all(conn).await
-        };
-        let rows = self.call(list).await.context("reading sessions")?;
-        Ok(rows.into_iter().filter_map(Row::parse).collect())
-    }
 }
 
 pub(super) async fn insert_begin(conn: &mut AnyConnection, begin: &SessionBegin) -> sqlx::Result<()> {
@@ -120,52 +120,4 @@ pub(super) async fn update_end(conn: &mut AnyConnection, end: &SessionEnd) -> sq
         where id = $5 and (ended is null or reason = 'lost')";
     let update = sqlx::query(sql).bind(end.at.0).bind(end.bytes_up).bind(end.bytes_down);
     update.bind(end.reason.as_str()).bind(end.id.as_str()).execute(conn).await.map(drop)
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    gateway: String,
-    person: String,
-    fingerprint: String,
-    namespace: String,
-    notebook: String,
-    pod: String,
-    way: String,
-    client_address: String,
-    client_version: String,
-    began: i64,
-    ended: Option<i64>,
-    bytes_up: i64,
-    bytes_down: i64,
-    reason: Option<String>,
-}
-
-impl Row {
-    fn parse(self) -> Option<(SessionBegin, Option<SessionEnd>)> {
-        let id = self.id.clone();
-        let parsed = || -> Result<_> {
-            let end = self.ended.map(|ended| SessionEnd {
-                id: self.id.clone(),
-                at: Time(ended),
-                bytes_up: self.bytes_up,
-                bytes_down: self.bytes_down,
-                reason: self.reason.unwrap_or_default(),
-            });
-            let begin = SessionBegin {
-                id: self.id,
-                gateway: self.gateway,
-                person: Person::parse(&self.person)?,
-                key: Fingerprint::parse(&self.fingerprint).context("not a fingerprint")?,
-                notebook: NotebookId::parse(&self.namespace, &self.notebook)?,
-                pod: self.pod,
-                way: self.way,
-                from: self.client_address,
-                client: self.client_version,
-                at: Time(self.began),
-            };
-            Ok((begin, end))
-        };
-        parsed().inspect_err(|error| tracing::warn!(%error, %id, "a session in the database does not parse")).ok()
-    }
 }

@@ -1,7 +1,5 @@
 //! How much of this process the webhook may use: any Pod reaches it, and gateway and operator live here too.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +7,13 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
-use axum_server::accept::Accept;
-use axum_server::tls_rustls::RustlsAcceptor;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 /// Requests at once: 64 MiB of bodies at most. An answer takes about a millisecond, so even a cluster that starts all
 /// its notebooks at once needs few.
 const REQUESTS: usize = 16;
 /// Open connections. An API server keeps one or two.
-const CONNECTIONS: usize = 256;
+pub(super) const CONNECTIONS: usize = 256;
 /// How long one request may take from its head to its answer. The API server waits 2 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -34,33 +28,4 @@ pub(super) async fn limit(State(room): State<Arc<Semaphore>>, request: Request, 
     let Ok(_seat) = room.try_acquire() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let answered = tokio::time::timeout(PATIENCE, next.run(request)).await;
     answered.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
-}
-
-/// Accepts connections while there is room, and closes the others before their handshake.
-#[derive(Debug, Clone)]
-pub(super) struct Limited {
-    tls: RustlsAcceptor,
-    room: Arc<Semaphore>,
-}
-
-impl Limited {
-    pub(super) fn new(tls: RustlsAcceptor) -> Self {
-        Self { tls, room: Arc::new(Semaphore::new(CONNECTIONS)) }
-    }
-}
-
-impl Accept<TcpStream, Router> for Limited {
-    type Stream = <RustlsAcceptor as Accept<TcpStream, Router>>::Stream;
-    type Service = <RustlsAcceptor as Accept<TcpStream, Router>>::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: TcpStream, service: Router) -> Self::Future {
-        let seat = self.room.clone().try_acquire_owned();
-        let tls = self.tls.clone();
-        Box::pin(async move {
-            let seat = seat.map_err(io::Error::other)?;
-            // The seat lasts as long as the connection's own copy of the service.
-            tls.accept(stream, service.layer(Extension(Arc::new(seat)))).await
-        })
-    }
 }

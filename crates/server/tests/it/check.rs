@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, Options, SYSTEM, eventually, id, mounted};
+use crate::cluster::{Cluster, Options, SYSTEM, eventually, id, mounted, who};
 
 /// `check` with the test's own database.
 pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
@@ -27,6 +27,7 @@ pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
         suffix: HostSuffix::default(),
         ssh: SshDefault::OptOut,
         now: clock::now,
+        page: None,
     }
 }
 
@@ -108,6 +109,9 @@ async fn each_thing_that_keeps_people_out_of_a_notebook_is_named() {
     notebooks.patch("ml", &PatchParams::default(), &switch(Some("disabled"))).await.unwrap();
     assert!(wrong(&cluster, &ml).await.contains("switched off for this notebook"));
     notebooks.patch("ml", &PatchParams::default(), &switch(None)).await.unwrap();
+    cluster.store.switch_off(&ml.namespace, &who("root@example.com"), clock::now()).await.unwrap();
+    assert!(wrong(&cluster, &ml).await.contains("an admin of Fairlead switched SSH off in `team-a`"));
+    cluster.store.switch_on(&ml.namespace).await.unwrap();
     cluster.delete::<Pod>("team-a", "ml-0").await;
 
     // A Pod at an address of this machine that is not loopback, with something that greets, or not.

@@ -76,13 +76,17 @@ impl Default for Options {
 }
 
 impl Cluster {
-    /// A new one.
+    /// A new one, on SQLite.
     pub(crate) async fn start() -> Self {
+        Self::on(Database::sqlite()).await
+    }
+
+    /// A new one.
+    pub(crate) async fn on(database: Database) -> Self {
         let plane = ControlPlane::start().await.unwrap();
         let admin = plane.client().await.unwrap();
         let user = format!("system:serviceaccount:{SYSTEM}:fairlead");
         let own = apiserver::client_as(&plane.kubeconfig, Some(&user)).await.unwrap();
-        let database = Database::sqlite();
         let store = database.open().await;
         let cluster = Self { plane, admin, own, store, database };
         cluster.namespace(SYSTEM, None).await;
@@ -247,6 +251,7 @@ impl Cluster {
         let pods: Api<Pod> = self.api(namespace);
         let made = pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
         let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "True"}],
             "containerStatuses": [{"name": notebook, "image": "any", "imageID": "", "ready": true, "restartCount": 0,
                 "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]}});
         pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
@@ -304,7 +309,7 @@ impl Cluster {
     pub(crate) async fn operating(&self, options: Options) -> Running {
         let mut running = self.watching(None);
         if options.keys {
-            tokio::spawn(serve::feed_keys(self.store.clone(), running.facts.clone()));
+            tokio::spawn(serve::feed_rows(self.store.clone(), running.facts.clone()));
         }
         let kept = IdentityStore::new(self.own.clone(), SYSTEM, self.store.clone());
         let dry_run = options.output.is_some();
@@ -330,6 +335,11 @@ impl Cluster {
 }
 
 impl Running {
+    /// Ends the watch: the world stays as it is.
+    pub(crate) fn stops_watching(&mut self) {
+        drop(self.stop.remove(0));
+    }
+
     /// Waits until the world is as wished.
     pub(crate) async fn sees(&mut self, what: &str, wish: impl FnMut(&World) -> bool) -> Arc<World> {
         let mut wish = wish;

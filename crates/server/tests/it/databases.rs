@@ -49,3 +49,13 @@ pub(crate) fn on_both<S: Future<Output = ()> + Send + 'static>(story: fn(Databas
         tokio::spawn(story(Database::postgres(server).await)).await.expect("on PostgreSQL");
     });
 }
+
+/// The same for stories of a whole site, which nobody spawns: what they await is not `Send` enough for that.
+pub(crate) fn on_both_here<S: Future<Output = ()>>(story: fn(Database) -> S) {
+    let server = Postgres::shared();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        story(Database::sqlite()).await;
+        story(Database::postgres(server).await).await;
+    });
+}

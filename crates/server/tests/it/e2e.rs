@@ -4,4 +4,5 @@
 mod access;
 mod changes;
 mod outage;
+mod page;
 mod stage;

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use fairlead_model::client_config::{GATEWAY_ALIAS, GatewayAddress, known_hosts};
 use fairlead_model::identity::{Authority, HostIdentity, Master, host_identity};
-use fairlead_model::world::{Member, Namespace, Notebook, Pod, Profile, StatefulSet, Switch};
+use fairlead_model::world::{Member, Namespace, Notebook, Pod, Profile, Shown, StatefulSet, Switch};
 use fairlead_model::{Fact, HostSuffix, Label, NotebookId, Person, Role, Time, World};
 use fairlead_server::clock;
 use fairlead_server::gateway::{Gateway, Limits, Settings};
 use fairlead_server::ledger::{self, Facts, Worlds};
 use fairlead_server::metrics::Metrics;
 use fairlead_server::recorder::Recorder;
-use fairlead_server::serve::feed_keys;
+use fairlead_server::serve::feed_rows;
 use fairlead_server::store::Store;
 use fairlead_server::store::audit::AuditEvent;
 use fairlead_server::store::sessions::{SessionBegin, SessionEnd};
@@ -76,7 +76,7 @@ impl Bed {
     /// With another database.
     pub(crate) async fn on(dir: TempDir, store: Store, change: impl FnOnce(&mut Settings)) -> Self {
         let (facts, worlds) = ledger::start(World::default());
-        tokio::spawn(feed_keys(store.clone(), facts.clone()));
+        tokio::spawn(feed_rows(store.clone(), facts.clone()));
         let authority = Authority::from_openssh(&Authority::generate(&[9; 32]).unwrap()).unwrap();
         let bert = Sshd::start(dir.path(), "bert", &identity_of(&authority, "bert.team-a.notebook"));
         let ernie = Sshd::start(dir.path(), "ernie", &identity_of(&authority, "ernie.team-b.notebook"));
@@ -133,7 +133,8 @@ impl Bed {
             let name = label(space);
             let owner = Some(person(owner));
             self.fact(Fact::Profile(name.clone(), Some(Profile { owner: owner.clone() }))).await;
-            self.fact(Fact::Namespace(name.clone(), Some(Namespace { owner, ssh: Switch::Unset }))).await;
+            self.fact(Fact::Namespace(name.clone(), Some(Namespace { owner, ssh: Switch::Unset, created: Time(1) })))
+                .await;
             self.fact(Fact::Notebook(id(space, notebook), Some(running(notebook)))).await;
             let set = StatefulSet { namespace: name.clone(), notebook: format!("notebook-{notebook}") };
             self.fact(Fact::StatefulSet(format!("set-{notebook}"), Some(set))).await;
@@ -227,7 +228,8 @@ impl Drop for Bed {
 }
 
 impl Sshd {
-    fn start(dir: &Path, name: &str, identity: &HostIdentity) -> Self {
+    /// Starts one with its files in `dir`. It lets anybody in whom the network lets through.
+    pub(crate) fn start(dir: &Path, name: &str, identity: &HostIdentity) -> Self {
         let (device, ip) = Self::interface();
         let at = dir.join(name);
         std::fs::create_dir(&at).unwrap();
@@ -259,6 +261,12 @@ impl Sshd {
         // Its log has to be read on, or it would wait for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         Self { ip, device, child: Some(child) }
+    }
+
+    /// An address where nothing listens.
+    pub(crate) fn absent() -> Self {
+        let (device, ip) = Self::interface();
+        Self { ip, device, child: None }
     }
 
     /// A bridge without ports, with one address of 198.18.0.0/15, the range for benchmarks, where nothing else lives.
@@ -321,7 +329,7 @@ pub(crate) fn id(namespace: &str, name: &str) -> NotebookId {
 }
 
 pub(crate) fn running(notebook: &str) -> Notebook {
-    Notebook { uid: format!("notebook-{notebook}"), stopped: false, ssh: Switch::Unset }
+    Notebook { uid: format!("notebook-{notebook}"), stopped: false, ssh: Switch::Unset, shown: Shown::default() }
 }
 
 pub(crate) fn pod(notebook: &str, uid: &str, ip: IpAddr) -> Pod {
@@ -330,7 +338,8 @@ pub(crate) fn pod(notebook: &str, uid: &str, ip: IpAddr) -> Pod {
         stateful_set: format!("set-{notebook}"),
         ip: Some(ip),
         ending: false,
-        mounted: std::collections::BTreeMap::default(),
+        running: true,
+        mounted: [(notebook.to_owned(), format!("fairlead-{notebook}"))].into(),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::process::Stdio;
 
 use fairlead_model::client_config::GATEWAY_ALIAS;
-use fairlead_model::{Fact, Fingerprint};
+use fairlead_model::world::Pod;
+use fairlead_model::{Fact, Fingerprint, Trouble};
 use fairlead_server::clock;
 
-use crate::gateway_bed::{Bed, eventually, id, person, running};
+use crate::gateway_bed::{Bed, eventually, id, label, person, pod, running};
 use crate::gateway_person::{Client, Said, finish};
 
 const BERT: &str = "bert.team-a.notebook";
@@ -37,16 +38,36 @@ async fn ls_shows_the_notebooks_of_my_profiles_and_no_others() {
     assert_eq!(
         lines,
         [
-            "bert.team-a.notebook       owner  ready",
+            "bert.team-a.notebook       owner  running",
             "big-model.team-a.notebook  owner  the notebook is stopped: start it in the dashboard",
         ]
     );
     let said = alice.asks("ls --json").await;
     let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json[0]["host"], BERT);
-    assert_eq!((&json[0]["state"], &json[1]["state"]), (&"ready".into(), &"stopped".into()));
+    assert_eq!((&json[0]["state"], &json[1]["state"]), (&"running".into(), &"stopped".into()));
     assert!(carol.asks("ls").await.out.contains("bert.team-a.notebook       view   your role"));
     assert_eq!(dave.asks("ls").await.out, "no notebooks in your profiles yet\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ls_says_what_keeps_people_out_although_nothing_is_refused() {
+    let bed = Bed::start().await;
+    let alice = bed.person("alice").await;
+    let says = async |state: &str, told: &str| {
+        eventually(told, async || Some(alice.asks("ls").await.out).filter(|out| out.contains(told))).await;
+        let json: serde_json::Value = serde_json::from_str(&alice.asks("ls --json").await.out).unwrap();
+        assert_eq!(json[0]["state"], state);
+    };
+    let bert = id("team-a", "bert");
+    bed.store.set_troubles(&[(bert, [Trouble::NoSshd].into())].into(), clock::now()).await.unwrap();
+    says("no-sshd", "no sshd answers").await;
+    let bare = Pod { mounted: [].into(), ..pod("bert", "1", bed.bert.ip) };
+    bed.fact(Fact::Pod(label("team-a"), "bert-0".to_owned(), Some(bare))).await;
+    says("needs-restart", "needs a restart").await;
+    bed.store.switch_off(&label("team-a"), &person("root"), clock::now()).await.unwrap();
+    says("off", "not switched on").await;
+    assert!(alice.gets_into(BERT).await.err.contains("SSH is not switched on for this profile"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,8 +127,9 @@ async fn a_key_is_added_confirmed_by_itself_used_and_removed() {
     }
     let said = laptop.asks_to_confirm("confirm WRONG234").await;
     assert!(said.code == Some(1) && said.err.contains("this code does not belong"), "{said:?}");
-    let said = alice.asks(&format!("confirm {code}")).await;
-    assert!(said.code == Some(1), "another key confirmed it: {said:?}");
+    let said = alice.asks(&format!("confirm {code} {}", laptop.public().fingerprint())).await;
+    assert!(said.out.contains("does not count yet: it has to sign, too"), "another key confirmed it: {said:?}");
+    laptop.gets_into(BERT).await.is_refused("Permission denied (publickey)");
     bed.audited("target-refused", "claimed-key").await;
 
     let said = laptop.asks_to_confirm(&format!("confirm {code}")).await;

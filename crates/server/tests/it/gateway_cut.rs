@@ -22,7 +22,12 @@ async fn a_session_is_cut_within_a_second_of_any_loss_of_its_right() {
     let bed = Bed::start().await;
     let bob = bed.person("bob").await;
     let notebook = |notebook| Fact::Notebook(id("team-a", "bert"), notebook);
-    let space = |ssh| Fact::Namespace(label("team-a"), Some(Namespace { owner: Some(person("alice")), ssh }));
+    let space = |ssh| {
+        Fact::Namespace(
+            label("team-a"),
+            Some(Namespace { owner: Some(person("alice")), ssh, created: fairlead_model::Time(1) }),
+        )
+    };
     let pod_of = |uid| Fact::Pod(label("team-a"), "bert-0".to_owned(), Some(pod("bert", uid, bed.bert.ip)));
     let stopped = Notebook { stopped: true, ..running("bert") };
     let off = Notebook { ssh: Switch::Disabled, ..running("bert") };

@@ -97,6 +97,71 @@ fn a_key_is_added_shown_and_removed() {
 }
 
 #[test]
+fn a_key_is_added_for_a_while_and_shown_with_its_end_and_its_last_use() {
+    on_both(|database| async move {
+        let url = database.url();
+        let add = |number: u8, expires: &str| {
+            run_with(url, &["keys", "add", "alice@example.com", "-", "--expires", expires], key(number).line())
+        };
+        let before = clock::now();
+        let said = add(1, "90d");
+        assert!(said.good && said.out.contains(" of alice@example.com, until 2"), "{}{}", said.out, said.err);
+        let said = add(2, "2199-01-31");
+        assert!(said.good && said.out.ends_with(", until 2199-01-31T00:00:00Z\n"), "{}{}", said.out, said.err);
+        for (expires, says) in [
+            ("2020-01-31", "2020-01-31T00:00:00Z is over"),
+            ("2199-02-30", "days as `90d`"),
+            ("2199-01-31T10:00:00", "days as `90d`"),
+            ("0d", "days as `90d`"),
+            ("-1d", "days as `90d`"),
+            ("3651d", "days as `90d`"),
+            ("90", "days as `90d`"),
+            ("", "days as `90d`"),
+        ] {
+            let said = run_with(
+                url,
+                &["keys", "add", "alice@example.com", "-", &format!("--expires={expires}")],
+                key(3).line(),
+            );
+            assert!(!said.good && said.err.contains(says), "{expires}: {}", said.err);
+        }
+        let store = Store::open(url).await.unwrap();
+        let (alice, fingerprint) = (person("alice"), key(2).fingerprint().clone());
+        let rows = store.list_keys(Some(&alice), before).await.unwrap();
+        let end = rows.iter().find(|row| row.public == key(1)).unwrap().expires.unwrap();
+        assert!((0..60_000).contains(&(end.0 - before.plus_seconds(90 * 86_400).0)), "{end:?}");
+
+        let recorder = fairlead_server::recorder::Recorder::start(store.clone());
+        recorder.sign_in(alice.clone(), fingerprint.clone(), fairlead_model::Time(4_000_000_000_000));
+        assert_eq!(recorder.flush(std::time::Duration::from_secs(5)).await, 0);
+        let past = fairlead_model::Time(1_000_000_000_000);
+        store.add_key_until(&alice, &key(4), "", Some(past), past).await.unwrap();
+        store.claim_key(&alice, &key(5), "", clock::now()).await.unwrap();
+        let said = run(url, &["keys", "list"]);
+        let line = |key: PublicKey| said.out.lines().find(|line| line.starts_with(key.fingerprint().as_str())).unwrap();
+        for (number, part) in [
+            (1, "never used"),
+            (1, "  expires 2"),
+            (2, "used 2096-10-02T07:06:40Z"),
+            (2, "expires 2199-01-31T00:00:00Z"),
+            (4, "expired 2001-09-09T01:46:40Z"),
+            (5, "claimed"),
+        ] {
+            assert!(line(key(number)).contains(part), "{part} is not in {}", line(key(number)));
+        }
+        let said = run(url, &["keys", "list", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let row = |key: PublicKey| {
+            let wanted = key.fingerprint().to_string();
+            json.as_array().unwrap().iter().find(|row| row["fingerprint"] == wanted.as_str()).unwrap().clone()
+        };
+        assert_eq!(row(key(2))["expires"], "2199-01-31T00:00:00Z");
+        assert_eq!(row(key(2))["used"], "2096-10-02T07:06:40Z");
+        assert_eq!(row(key(5))["needs"], serde_json::json!({"own": true, "older": false}));
+    });
+}
+
+#[test]
 fn what_is_no_key_is_refused_with_the_reason() {
     on_both(|database| async move {
         let two = line(&key(1), "") + &line(&key(2), "");

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fairlead_model::PublicKey;
 use fairlead_model::plan::TOUCHED;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -65,6 +66,13 @@ async fn a_notebook_gets_its_secret_and_the_pod_is_touched_after_each_change() {
     assert_ne!(file(&third, "ssh_host_ed25519_key"), file(&first, "ssh_host_ed25519_key"));
     touched(&cluster, &third).await;
     assert_eq!(cluster.store.epochs().await.unwrap()[&id("team-a", "ml").namespace], 1);
+    // What the page shows is what the Secret has.
+    let shown = PublicKey::parse(&file(&third, "ssh_host_ed25519_key.pub")).unwrap().0;
+    eventually("the new host key in the database", async || {
+        let key = cluster.store.host_key(&id("team-a", "ml")).await.unwrap();
+        (key.as_ref() == Some(&shown)).then_some(())
+    })
+    .await;
 
     // Switched off: the Secret stays and lets nobody in.
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"fairlead.dev/ssh": "disabled"}}}));
@@ -301,6 +309,7 @@ async fn nobodys_key_is_taken_away_before_the_rows_are_read() {
     let bob = cluster.key("bob@example.com").await;
     cluster.contributor("team-a", "user-bob", "bob@example.com", "edit").await;
     running.facts.send(cluster.store.key_fact(fairlead_server::clock::now()).await.unwrap()).await.unwrap();
+    running.facts.send(cluster.store.switches_fact().await.unwrap()).await.unwrap();
     let both = |secret: &Secret| with_key(secret) && file(secret, "authorized_keys").contains(bob.line());
     secret(&cluster, "both keys", both).await;
 }

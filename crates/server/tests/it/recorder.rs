@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairlead_server::recorder::Recorder;
-use fairlead_server::store::Store;
+use fairlead_server::store::{Store, Topic};
 use tokio::time::timeout;
 
 use crate::databases::{Database, on_both};
@@ -58,7 +58,7 @@ async fn away(goes: fn(&Postgres), comes_back: fn(&Postgres)) {
     let server = Arc::new(Postgres::start());
     let database = Database::postgres(server.clone()).await;
     let store = database.open().await;
-    let mut changes = store.changes();
+    let mut changes = store.changes(Topic::Keys);
     let recorder = Recorder::start(store.clone());
     recorder.begin(begin("before", 0)).await;
 

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fairlead_model::Fact;
 use fairlead_model::world::Key;
+use fairlead_model::{Fact, Person, PublicKey};
 use fairlead_server::ledger;
-use fairlead_server::serve::feed_keys;
-use fairlead_server::store::keys::{CLAIM_SECONDS, KeyRefused, MAX_KEYS};
+use fairlead_server::serve::feed_rows;
+use fairlead_server::store::Topic;
+use fairlead_server::store::keys::{CLAIM_SECONDS, Confirmed, KeyRefused, MAX_KEYS};
 use fairlead_server::store::records::{Record, Unwritten};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::databases::on_both;
 use crate::rows::{NOW, begin, key, person};
+
+fn counts(person: &Person, key: &PublicKey) -> Confirmed {
+    Confirmed::Counts(person.clone(), key.fingerprint().clone())
+}
 
 #[test]
 fn a_claimed_key_counts_once_its_code_comes_back_with_it() {
@@ -29,7 +34,7 @@ fn a_claimed_key_counts_once_its_code_comes_back_with_it() {
         // However it was typed.
         let typed = format!(" {}-{} ", claim.code[..4].to_lowercase(), &claim.code[4..]);
         let later = NOW.plus_seconds(1);
-        assert_eq!(store.confirm_key(&typed, key.fingerprint(), later).await.unwrap(), alice);
+        assert_eq!(store.confirm_key(&typed, key.fingerprint(), later).await.unwrap(), counts(&alice, &key));
         let fact = Fact::Keys(vec![Key { person: alice.clone(), public: key.clone() }], BTreeMap::new());
         assert_eq!(store.key_fact(NOW.plus_seconds(CLAIM_SECONDS + 1)).await.unwrap(), fact);
         let rows = store.list_keys(Some(&alice), NOW).await.unwrap();
@@ -74,7 +79,7 @@ fn a_claim_keeps_nobody_from_the_key_and_the_first_to_prove_it_has_it() {
         let (alice, mallory, key) = (person("alice"), person("mallory"), key(1));
         let hers = store.claim_key(&mallory, &key, "", NOW).await.unwrap();
         let his = store.claim_key(&alice, &key, "", NOW).await.unwrap();
-        assert_eq!(store.confirm_key(&his.code, key.fingerprint(), NOW).await.unwrap(), alice);
+        assert_eq!(store.confirm_key(&his.code, key.fingerprint(), NOW).await.unwrap(), counts(&alice, &key));
         let late = store.confirm_key(&hers.code, key.fingerprint(), NOW).await;
         assert!(matches!(late, Err(KeyRefused::BadCode)), "{late:?}");
         for refused in [
@@ -152,7 +157,7 @@ fn when_everybody_proves_the_same_key_at_once_one_has_it() {
 fn a_change_is_seen_by_another_process_within_a_second_and_a_refusal_is_none() {
     on_both(|database| async move {
         let (here, there) = (database.open().await, database.open().await);
-        let mut changes = there.changes();
+        let mut changes = there.changes(Topic::Keys);
         let second = Duration::from_secs(1);
         here.add_key(&person("alice"), &key(1), "", NOW).await.unwrap();
         timeout(second, changes.changed()).await.expect("a key was added").unwrap();
@@ -163,7 +168,7 @@ fn a_change_is_seen_by_another_process_within_a_second_and_a_refusal_is_none() {
         here.begin_session(&begin("a", 0)).await.unwrap();
         timeout(second, changes.changed()).await.expect_err("nothing changed");
 
-        let mut own = here.changes();
+        let mut own = here.changes(Topic::Keys);
         own.mark_unchanged();
         here.add_key(&person("alice"), &key(1), "", NOW).await.unwrap();
         assert!(own.has_changed().unwrap(), "one's own change is seen at once");
@@ -175,7 +180,7 @@ fn keys_reach_the_world_within_a_second() {
     on_both(|database| async move {
         let (here, there) = (database.open().await, database.open().await);
         let (facts, mut worlds) = ledger::start(fairlead_model::World::default());
-        let feed = tokio::spawn(feed_keys(there, facts));
+        let feed = tokio::spawn(feed_rows(there, facts));
         let now = fairlead_server::clock::now();
         here.add_key(&person("alice"), &key(1), "", now).await.unwrap();
         let known = worlds.wait_for(|world| world.person_of(key(1).fingerprint()).is_some());
