@@ -2,24 +2,18 @@
 //! the rights that its manifests give it and no others.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot do its work ends the test that uses it")]
 
+mod running;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fairlead_lab::apiserver;
 use fairlead_lab::control_plane::ControlPlane;
-use fairlead_model::{HostSuffix, NotebookId, Person, PublicKey, World};
-use fairlead_server::identity_store::IdentityStore;
-use fairlead_server::ledger::{self, Facts, Worlds};
-use fairlead_server::operator::{self, Operator};
-use fairlead_server::picture::Picture;
+use fairlead_model::{NotebookId, Person, PublicKey, World};
+use fairlead_server::clock;
 use fairlead_server::rights::{RIGHTS, Scope};
 use fairlead_server::store::Store;
-use fairlead_server::watch::{self, Sights};
-use fairlead_server::web::{Metrics, Outcome};
-use fairlead_server::{clock, serve};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -28,8 +22,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::running::{Options, Output, Running};
 use crate::databases::Database;
 
 /// The namespace of Fairlead itself.
@@ -45,34 +39,6 @@ pub(crate) struct Cluster {
     pub(crate) own: Client,
     pub(crate) store: Store,
     database: Database,
-}
-
-/// Watch and operator as `serve` has them; dropping it ends them.
-pub(crate) struct Running {
-    pub(crate) worlds: Worlds,
-    pub(crate) facts: Facts,
-    pub(crate) sights: Sights,
-    pub(crate) metrics: Arc<Metrics>,
-    stop: Vec<DropGuard>,
-}
-
-/// How the operator runs in a test.
-pub(crate) struct Options {
-    pub(crate) resync: Duration,
-    pub(crate) greeting_patience: Duration,
-    pub(crate) output: Option<Output>,
-    /// Whether the rows are read.
-    pub(crate) keys: bool,
-}
-
-/// What a dry run prints.
-#[derive(Clone, Default)]
-pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { resync: Duration::from_mins(10), greeting_patience: Duration::from_mins(1), output: None, keys: true }
-    }
 }
 
 impl Cluster {
@@ -295,83 +261,6 @@ impl Cluster {
         }
         reasons.sort();
         reasons
-    }
-
-    /// The watch alone.
-    pub(crate) fn watching(&self, picture: Option<&Picture>) -> Running {
-        let stop = CancellationToken::new();
-        let (facts, worlds) = ledger::start(World::default());
-        let sights = watch::start(&self.own, &facts, &worlds, picture, &stop);
-        Running { worlds, facts, sights, metrics: Arc::default(), stop: vec![stop.drop_guard()] }
-    }
-
-    /// Watch, keys and operator.
-    pub(crate) async fn operating(&self, options: Options) -> Running {
-        let mut running = self.watching(None);
-        if options.keys {
-            tokio::spawn(serve::feed_rows(self.store.clone(), running.facts.clone()));
-        }
-        let kept = IdentityStore::new(self.own.clone(), SYSTEM, self.store.clone());
-        let dry_run = options.output.is_some();
-        let identity = if dry_run { kept.load_or_pretend().await } else { kept.load_or_create().await }.unwrap();
-        let stop = CancellationToken::new();
-        let operator = Operator {
-            client: self.own.clone(),
-            store: self.store.clone(),
-            worlds: running.worlds.clone(),
-            metrics: running.metrics.clone(),
-            identity: kept.follow(identity, Duration::from_mins(10), &stop),
-            suffix: HostSuffix::default(),
-            resync: options.resync,
-            greeting_patience: options.greeting_patience,
-            dry_run: options.output.map(|output| Box::new(output) as _),
-            now: clock::now,
-        };
-        let work = operator::run(operator, running.sights.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(work));
-        running.stop.push(stop.drop_guard());
-        running
-    }
-}
-
-impl Running {
-    /// Ends the watch: the world stays as it is.
-    pub(crate) fn stops_watching(&mut self) {
-        drop(self.stop.remove(0));
-    }
-
-    /// Waits until the world is as wished.
-    pub(crate) async fn sees(&mut self, what: &str, wish: impl FnMut(&World) -> bool) -> Arc<World> {
-        let mut wish = wish;
-        let waiting = self.worlds.wait_for(|world| wish(world));
-        let seen = tokio::time::timeout(PATIENCE, waiting).await;
-        seen.unwrap_or_else(|_| panic!("never seen: {what}")).unwrap().clone()
-    }
-
-    /// How many Secrets were looked after with this outcome.
-    pub(crate) fn writes(&self, outcome: &'static str) -> u64 {
-        self.metrics.secret_writes.get_or_create(&Outcome { outcome }).get()
-    }
-
-    /// Waits until all was listed.
-    pub(crate) async fn has_listed(&mut self) {
-        tokio::time::timeout(PATIENCE, self.sights.wait_listed()).await.expect("all kinds get listed");
-    }
-}
-
-impl Output {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -114,14 +114,20 @@ async fn what_was_asked_long_before_the_operator_came_expires() {
     assert!(cluster.audited().await.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn stop_and_start_in_one_breath_is_a_restart() {
-    let cluster = cluster().await;
+/// An operator that has seen the notebook's Pod.
+async fn with_a_pod(cluster: &Cluster) -> Running {
     let uid = cluster.notebooks("team-a").get("ml").await.unwrap().uid().unwrap();
     let set = cluster.stateful_set("team-a", "ml", &uid).await;
     cluster.pod("team-a", "ml-0", "ml", Some(&set), "192.0.2.1", mounted).await;
-    let mut running = operating(&cluster).await;
+    let mut running = operating(cluster).await;
     running.sees("its Pod", |world| world.pods_of(&id("team-a", "ml")).count() == 1).await;
+    running
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_and_start_in_one_breath_is_a_restart() {
+    let cluster = cluster().await;
+    let _running = with_a_pod(&cluster).await;
     let stop = cluster.asks(ANN, AskKind::Stop, "ml").await;
     let start = cluster.asks(ANN, AskKind::Start, "ml").await;
     assert_eq!(cluster.outcome(&stop).await, "done");
@@ -137,11 +143,7 @@ async fn stop_and_start_in_one_breath_is_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_comes_after_a_waiting_start_is_the_last_word() {
     let cluster = cluster().await;
-    let uid = cluster.notebooks("team-a").get("ml").await.unwrap().uid().unwrap();
-    let set = cluster.stateful_set("team-a", "ml", &uid).await;
-    cluster.pod("team-a", "ml-0", "ml", Some(&set), "192.0.2.1", mounted).await;
-    let mut running = operating(&cluster).await;
-    running.sees("its Pod", |world| world.pods_of(&id("team-a", "ml")).count() == 1).await;
+    let _running = with_a_pod(&cluster).await;
     let stop = cluster.asks(ANN, AskKind::Stop, "ml").await;
     let start = cluster.asks(ANN, AskKind::Start, "ml").await;
     assert_eq!(cluster.outcome(&stop).await, "done");
