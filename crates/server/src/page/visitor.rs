@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use fairlead_model::{Label, Person, Role, World};
+use fairlead_model::Person;
 
 use super::plain::is_plain;
 use super::settings::INGRESS_HEADER;
@@ -24,18 +24,10 @@ pub(super) const DEMO_COOKIE: &str = "fairlead-demo-person";
 pub struct Visitor {
     /// Who.
     pub person: Person,
-    /// Whether the settings name them as an admin of Fairlead.
+    /// Whether the settings name them as an admin of Fairlead; nothing in a profile by that.
     pub admin: bool,
     /// From where, as the ingress says it; for the audit trail alone.
     pub from: Option<IpAddr>,
-}
-
-impl Visitor {
-    /// What they are in a profile; an admin of Fairlead is nothing there by that.
-    #[must_use]
-    pub fn role(&self, world: &World, namespace: &Label) -> Option<Role> {
-        world.role(&self.person, namespace)
-    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Visitor {

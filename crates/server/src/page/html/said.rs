@@ -12,24 +12,24 @@ use crate::random;
 /// The cookie.
 pub(super) const COOKIE: &str = "fairlead-said";
 
-/// What seals it.
+/// What seals it; without a key nothing is said.
 #[derive(Debug, Clone)]
-pub(in crate::page) struct Seal(Key);
+pub(in crate::page) struct Seal(Option<Key>);
 
 impl Seal {
     /// By the ingress's secret, so that all replicas have the same one.
     pub(in crate::page) fn new(trust: &Trust) -> Self {
-        let own = || random::id().unwrap_or_default();
         let secret = match trust {
-            Trust::Ingress { secret, .. } => secret.derive("the page's word"),
-            Trust::Anybody => own().into_bytes(),
+            Trust::Ingress { secret, .. } => Some(secret.derive("the page's word")),
+            Trust::Anybody => random::bytes::<32>().ok().map(Vec::from),
         };
-        Self(Key::new(HMAC_SHA256, &secret))
+        Self(secret.map(|secret| Key::new(HMAC_SHA256, &secret)))
     }
 
     /// The cookie's value.
     pub(super) fn close(&self, person: &Person, said: &str) -> String {
-        let tag = sign(&self.0, &text(person, said));
+        let Some(key) = &self.0 else { return String::new() };
+        let tag = sign(key, &text(person, said));
         format!("{}.{}", random::hex(tag.as_ref()), escaped(said))
     }
 
@@ -39,7 +39,7 @@ impl Seal {
         let (tag, said) = cookie.split_once('.')?;
         let said = unescaped(said)?;
         let tag = bytes(tag)?;
-        verify(&self.0, &text(person, &said), &tag).ok()?;
+        verify(self.0.as_ref()?, &text(person, &said), &tag).ok()?;
         Some(said)
     }
 }
