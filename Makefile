@@ -1,7 +1,7 @@
 # The few verbs people need. cargo, lab/setup and the lab do the work; this file only gives it names.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-all lint fmt audit lab-up lab-down lab-status bench-lab bench-page screenshots setup
-.PHONY: deny
+.PHONY: help demo demo-down test test-all test-production lint fmt audit lab-up lab-down lab-status bench-lab bench-page
+.PHONY: bench-operator screenshots setup deny
 
 CARGO ?= cargo
 # Another version may judge by other rules.
@@ -11,9 +11,13 @@ LAB = $(CARGO) run --quiet --locked --package fairlead-lab --
 RUN_TESTS = if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run --locked --workspace --no-fail-fast && $(CARGO) test --locked --workspace --doc; \
 	else $(CARGO) test --locked --workspace --no-fail-fast; fi
+# As the tests share one Fairlead, one after the other also without nextest.
+E2E = if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --locked --package fairlead-server --test it --no-fail-fast -E 'test(/^e2e::/)'; \
+	else $(CARGO) test --locked --package fairlead-server --test it e2e::; fi
 
 help: ## Show these lines
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 demo: setup ## Cluster, Fairlead in it, a notebook, and who gets into it by ssh (root)
 	$(CARGO) build --locked --package fairlead-server
@@ -32,11 +36,20 @@ test: setup ## What CI runs, with a real cluster; ends the cluster unless it was
 	if [ $$up_before = no ]; then $(LAB) down || code=1; fi; \
 	exit $$code
 
-test-all: test ## The same, and all of it again on each folder of binaries in FAIRLEAD_KUBE_BINS (root)
-	@[ -n "$(FAIRLEAD_KUBE_BINS)" ] || echo 'FAIRLEAD_KUBE_BINS names no folders: nothing beyond `make test` was run'
+test-all: export FAIRLEAD_TEST_FULL = 1
+test-all: test test-production ## All at full length, as in production too, on each of FAIRLEAD_KUBE_BINS (root)
+	@[ -n "$(FAIRLEAD_KUBE_BINS)" ] || echo 'FAIRLEAD_KUBE_BINS names no folders: nothing beyond one Kubernetes was run'
 	@$(LAB) down
 	@set -e; for bin in $(FAIRLEAD_KUBE_BINS); do \
-	echo "make test with $$bin"; FAIRLEAD_KUBE_BIN=$$bin $(MAKE) --no-print-directory test; done
+	echo "make test with $$bin"; FAIRLEAD_KUBE_BIN=$$bin $(MAKE) --no-print-directory test test-production; done
+
+test-production: setup ## The end-to-end tests with Fairlead installed as in production; ends a running cluster (root)
+	$(CARGO) build --locked --workspace --all-targets
+	@$(LAB) down
+	@code=0; export FAIRLEAD_LAB_INSTALLATION=production; $(LAB) up || exit 1; \
+	$(E2E) || code=$$?; \
+	$(LAB) down || code=1; \
+	exit $$code
 
 lint: deny ## Format, clippy, licences and sources of dependencies, shell scripts
 	$(CARGO) fmt --all --check
@@ -71,6 +84,10 @@ screenshots: setup ## Pictures of the page into docs/screenshots, of the demo wh
 bench-page: setup ## Measure the page on 2,000 notebooks and 200 event streams, for docs/benchmarks.md
 	$(CARGO) build --locked --release --package fairlead-server --package fairlead-lab
 	target/release/fairlead-lab bench-page --server target/release/fairlead-server
+
+bench-operator: setup ## Measure the operator on 500, 2,000 and 8,000 notebooks, for docs/benchmarks.md (some minutes)
+	$(CARGO) build --locked --release --package fairlead-server --package fairlead-lab
+	target/release/fairlead-lab bench-operator --server target/release/fairlead-server
 
 setup:
 	@lab/setup

@@ -1,6 +1,9 @@
 //! The lab's benchmark: how long the lab and a notebook's sshd take, and what an idle sshd costs.
 
+mod figures;
+pub mod operator;
 pub mod page;
+mod running;
 
 use std::fs;
 use std::net::SocketAddr;

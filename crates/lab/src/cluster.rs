@@ -14,7 +14,7 @@ use crate::kubernetes::Binaries;
 use crate::node::{self, Node};
 use crate::pki::Authority;
 use crate::process::{self, Process};
-use crate::{apiserver, cgroups, components, crds, images, paths, state};
+use crate::{apiserver, cgroups, components, crds, images, paths, postgres, state};
 
 /// The node's name.
 pub const NODE_NAME: &str = "lab-node";
@@ -161,6 +161,7 @@ fn remove(dir: &Path) -> Result<()> {
     state::refuse_foreign(dir)?;
     let _ = fs::remove_file(dir.join("up"));
     kept::end(dir);
+    postgres::end(dir);
     node::destroy(dir)?;
     state::remove(dir)
 }

@@ -69,10 +69,15 @@ impl ControlPlane {
         apiserver::client(&self.kubeconfig).await
     }
 
+    /// Stops the API server where it is, or lets it go on: connections stay open and nothing answers.
+    pub fn signal_server(&self, signal: Signal) -> Result<()> {
+        self.server()?.signal(signal);
+        Ok(())
+    }
+
     /// Ends the API server and leaves etcd, until [`ControlPlane::start_server`].
     pub fn stop_server(&self) -> Result<()> {
-        let all = Process::of(&self.dir);
-        let server = all.iter().find(|process| process.name == SERVER).context("there is no API server")?;
+        let server = self.server()?;
         server.signal(Signal::KILL);
         while server.alive() {
             std::thread::sleep(Duration::from_millis(10));
@@ -84,6 +89,11 @@ impl ControlPlane {
     pub async fn start_server(&self) -> Result<()> {
         let server = Process::start(&self.dir, SERVER, &self.server)?;
         apiserver::ready(&self.client().await?, &[server], Duration::from_mins(1)).await
+    }
+
+    fn server(&self) -> Result<Process> {
+        let mut all = Process::of(&self.dir).into_iter();
+        all.find(|process| process.name == SERVER).context("there is no API server")
     }
 
     async fn try_start(binaries: &Binaries, port: Option<u16>) -> Result<Self> {

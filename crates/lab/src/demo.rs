@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::cluster::{self, Cluster};
 use crate::ingress::{Visitor, kept};
 use crate::install::{Installed, PAGE, ingress_secret};
+use crate::installation::Installation;
 use crate::kubeflow::contributor::Role;
 use crate::people::Person;
 use crate::{node, paths, team};
@@ -34,7 +35,7 @@ pub async fn run() -> Result<()> {
     let kubeconfig = dir.join("kubeconfig");
     fs::copy(&cluster.kubeconfig, &kubeconfig).context("copying the kubeconfig")?;
 
-    say("Fairlead in it, by the manifests of deploy/demo");
+    say(&format!("Fairlead in it, by the manifests of deploy/{}", Installation::wished()?.manifests()));
     let fairlead = {
         let cluster = cluster.clone();
         tokio::task::spawn_blocking(move || Installed::ensure(&cluster)).await.context("installing Fairlead")??
@@ -72,7 +73,7 @@ pub async fn run() -> Result<()> {
             ("carol" | "dave", Err(refusal)) => say(&format!("{name} is refused: {refusal}")),
             (_, Ok(_)) => bail!("{name} got in, and must not"),
             (_, Err(refusal)) => bail!(
-                "{name} did not get in: {refusal}\nhint: KUBECONFIG={} kubectl -n fairlead-system logs deployment/fairlead",
+                "{name} did not get in: {refusal}\nhint: KUBECONFIG={} kubectl -n fairlead-system logs -l app.kubernetes.io/name=fairlead",
                 kubeconfig.display()
             ),
         }

@@ -1,4 +1,5 @@
-//! Fairlead itself in the cluster: the server's image, a volume, and the manifests of `deploy/demo`.
+//! Fairlead itself in the cluster: the server's image, its database, and the manifests of `deploy/demo` or
+//! `deploy/demo-production`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -13,14 +14,15 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::installation::Installation;
 use crate::node::run as run_command;
-use crate::{images, paths, secret};
+use crate::{images, paths, postgres, secret};
 
 /// Fairlead's own namespace.
 pub const NAMESPACE: &str = "fairlead-system";
-/// Where the gateway is reached, as `deploy/demo` fixes it.
+/// Where the gateway is reached, as `deploy/demo-settings` fixes it.
 pub const GATEWAY: &str = "10.96.22.22";
-/// Where the page is reached from this machine, as `deploy/demo` fixes it.
+/// Where the page is reached from this machine, as `deploy/demo-settings` fixes it.
 pub const PAGE: &str = "10.96.22.23:8080";
 /// What stands in `deploy/page` until an admin, or the lab, puts a secret there.
 const PLACEHOLDER: &str = "CHANGE-ME-by-deploy-ingress-secret-and-docs-install-md";
@@ -30,6 +32,8 @@ const UID: u32 = 65532;
 /// Fairlead in the cluster.
 #[derive(Debug, Clone)]
 pub struct Installed {
+    /// Which of the two it is.
+    pub installation: Installation,
     kubeconfig: PathBuf,
 }
 
@@ -39,38 +43,61 @@ impl Installed {
         let image = images::server(&program()?)?;
         let tag = image.hash.clone();
         cluster.import(&[image])?;
-        let installed = Self { kubeconfig: cluster.kubeconfig.clone() };
-        installed.volume()?;
-        let demo = paths::project().join("deploy/demo");
-        let manifests = installed.kubectl("reading `deploy/demo`", &["kustomize", &demo.display().to_string()])?;
+        let installation = Installation::wished()?;
+        let installed = Self { installation, kubeconfig: cluster.kubeconfig.clone() };
+        let folder = paths::project().join("deploy").join(installation.manifests());
+        let manifests = installed.kubectl("reading the manifests", &["kustomize", &folder.display().to_string()])?;
         // A tag for each build: a Deployment whose image's tag stays would go on with the old one.
         let manifests =
             manifests.replace("fairlead.local/server:dev", &format!("fairlead.local/server:{}", tag.trim()));
         let manifests = manifests.replace(PLACEHOLDER, &secret::ensure(&ingress_secret())?);
+        let manifests = match installation {
+            Installation::AllInOne => {
+                installed.volume()?;
+                manifests
+            }
+            Installation::Production => installed.for_production(&manifests)?,
+        };
         let file = paths::cluster().join("fairlead.yaml");
         secret::write(&file, &manifests)?;
-        installed.kubectl("applying `deploy/demo`", &["apply", "-f", &file.display().to_string()])?;
-        let wait = ["-n", NAMESPACE, "rollout", "status", "deployment/fairlead", "--timeout=120s"];
-        if let Err(error) = installed.kubectl("waiting for Fairlead", &wait) {
-            let logs =
-                installed.kubectl("reading its log", &["-n", NAMESPACE, "logs", "deployment/fairlead", "--tail=20"]);
-            bail!("{error:#}\n{}", logs.unwrap_or_default());
+        installed.kubectl("applying the manifests", &["apply", "-f", &file.display().to_string()])?;
+        for (name, _) in installation.deployments() {
+            installed.wait_for(name)?;
         }
         Ok(installed)
+    }
+
+    fn wait_for(&self, deployment: &str) -> Result<()> {
+        let name = format!("deployment/{deployment}");
+        let wait = ["-n", NAMESPACE, "rollout", "status", &name, "--timeout=180s"];
+        if let Err(error) = self.kubectl("waiting for Fairlead", &wait) {
+            let logs = self.kubectl("reading its log", &["-n", NAMESPACE, "logs", &name, "--tail=20"]);
+            bail!("{error:#}\n{}", logs.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The manifests with the database's address, and without what this API server does not know.
+    fn for_production(&self, manifests: &str) -> Result<String> {
+        let url = postgres::ensure(&paths::cluster())?;
+        let versions = self.kubectl("asking for kinds", &["api-versions"])?;
+        let has_budgets = versions.lines().any(|version| version == "policy/v1");
+        let fits = |document: &&str| has_budgets || !document.contains("kind: PodDisruptionBudget");
+        let mut documents: Vec<&str> = manifests.split("\n---\n").filter(fits).collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"url": url},
+            "metadata": {"name": "fairlead-database", "namespace": NAMESPACE}});
+        let secret = secret.to_string();
+        // Right behind the namespace, which is first: before the Pods that want it.
+        documents.insert(1, &secret);
+        Ok(documents.join("\n---\n"))
     }
 
     /// Runs an admin's command of the server in its Pod; `input` goes to its stdin.
     pub fn admin(&self, arguments: &[&str], input: &str) -> Result<String> {
         use std::io::Write as _;
         let mut command = Command::new("kubectl");
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args([
-            "-n",
-            NAMESPACE,
-            "exec",
-            "-i",
-            "deployment/fairlead",
-            "--",
-        ]);
+        let deployment = format!("deployment/{}", self.installation.deployments()[0].0);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(["-n", NAMESPACE, "exec", "-i", &deployment, "--"]);
         command.arg("/usr/local/bin/fairlead-server").args(arguments);
         let mut child = command
             .stdin(Stdio::piped())
@@ -116,9 +143,10 @@ impl Installed {
         Ok(volumes.any(|volume| volume.name == "fairlead-ssh"))
     }
 
-    /// The server's log so far.
+    /// The log so far of all of its Pods, one after the other.
     pub fn log(&self) -> Result<String> {
-        self.kubectl("reading Fairlead's log", &["-n", NAMESPACE, "logs", "deployment/fairlead"])
+        let all = ["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/name=fairlead", "--tail=-1"];
+        self.kubectl("reading Fairlead's log", &[all.as_slice(), &["--max-log-requests=20"]].concat())
     }
 
     fn kubectl(&self, doing: &str, arguments: &[&str]) -> Result<String> {

@@ -11,13 +11,14 @@ use fairlead_lab::cluster::{self, Cluster};
 use fairlead_lab::control_plane::{self, ControlPlane};
 use fairlead_lab::ingress::{Ingress, IngressSettings, Visitor, kept};
 use fairlead_lab::process::Process;
-use fairlead_lab::{apiserver, bench, demo, kubeflow, paths, service_map};
+use fairlead_lab::{apiserver, bench, demo, kubeflow, paths, postgres, service_map};
 
 /// A real Kubernetes on this machine, for Fairlead's tests and its demo.
 ///
 /// `up` starts one node with real Pods in namespaces of its own; `down` leaves nothing of it. Needs root.
 /// `FAIRLEAD_KUBE_BIN=DIR` takes Kubernetes binaries from DIR (1.20 and 1.36 are known to work); without it, 1.20.2 is
-/// built once from Debian's source package.
+/// built once from Debian's source package. `FAIRLEAD_LAB_INSTALLATION=production` has Fairlead installed as in
+/// production, on PostgreSQL, instead of all in one Pod.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 struct Cli {
@@ -57,6 +58,20 @@ enum Verb {
         /// The server's binary; a release build, for the figures to mean something
         #[arg(long)]
         server: PathBuf,
+    },
+    /// Measures the operator, by default on 500, 2,000 and 8,000 notebooks; prints a Markdown table
+    ///
+    /// In a network of its own (`unshare --net`), starts etcd and an API server for each size, writes profiles of ten
+    /// notebooks, three contributors each, and five keys a person, and runs the real server with the part `operator` on
+    /// SQLite. Measures how long it takes until every Secret is there and every Pod is touched, beside a plain client
+    /// that writes the same; what it costs while nothing changes; and single changes. 8,000 take about ten minutes.
+    BenchOperator {
+        /// The server's binary; a release build, for the figures to mean something
+        #[arg(long)]
+        server: PathBuf,
+        /// Numbers of notebooks, rounded up to tens
+        #[arg(long, value_delimiter = ',', default_values_t = [500, 2000, 8000])]
+        sizes: Vec<usize>,
     },
     /// Serves a folder of pages that were made before (the page's benchmark starts it itself)
     #[command(hide = true)]
@@ -143,6 +158,10 @@ async fn run(verb: Verb) -> Result<ExitCode> {
             down()?;
         }
         Verb::Bench => say(&bench::run().await?),
+        Verb::BenchOperator { server, sizes } => {
+            bench::operator::inside_own()?;
+            say(&bench::operator::run(&server, &sizes).await?);
+        }
         Verb::BenchPage { server } => say(&bench::page::run(&server).await?),
         Verb::BenchPagePeer { listen, folder } => bench::page::serve_peer(listen, &folder).await?,
         Verb::Ingress { listen, upstream, secret_file, people } => {
@@ -177,7 +196,8 @@ fn status() -> Result<ExitCode> {
         ));
     }
     let processes = Process::of(&paths::cluster());
-    for process in processes.iter().chain(&kept::process(&paths::cluster())) {
+    let kept = [kept::process(&paths::cluster()), postgres::process(&paths::cluster())];
+    for process in processes.iter().chain(kept.iter().flatten()) {
         let state =
             if process.alive() { format!("{:>4} MiB", process.resident_kib() / 1024) } else { "dead".to_owned() };
         say(&format!("{:<24} {state:>9}  pid {}", process.name, process.pid));

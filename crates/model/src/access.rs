@@ -83,7 +83,7 @@ pub fn enabled(world: &World, target: &NotebookId) -> Result<(), Denied> {
     if world.is_switched_off(&target.namespace) {
         return Err(Denied::DisabledByAdmin);
     }
-    let space = world.namespaces.get(&target.namespace).map_or(Switch::Unset, |space| space.ssh);
+    let space = world.switch(&target.namespace);
     let notebook = world.notebook(target).map_or(Switch::Unset, |notebook| notebook.ssh);
     match (space, notebook, world.default_ssh) {
         (Switch::Disabled, _, _) | (Switch::Unset, Switch::Unset, DefaultSsh::OptIn) => Err(Denied::DisabledByAdmin),
@@ -113,7 +113,7 @@ pub(crate) fn is_dialable(world: &World, ip: IpAddr) -> bool {
             mapped || ip.is_unspecified() || ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast()
         }
     };
-    !special && !world.taken.values().any(|addresses| addresses.contains(&ip))
+    !special && !world.is_taken(ip)
 }
 
 impl Grant {

@@ -1,6 +1,7 @@
-//! What a person's OpenSSH needs: a piece of `ssh_config` and one line of `known_hosts`.
+//! What a person's OpenSSH needs: a piece of `ssh_config` and lines of `known_hosts`.
 
-use crate::name::HostSuffix;
+use crate::key::PublicKey;
+use crate::name::{HostSuffix, NotebookId};
 
 /// Where clients reach the gateway. Vetted, because it is written into files that ssh reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,4 +79,17 @@ const CIPHERS: &str = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-po
 #[must_use]
 pub fn known_hosts(suffix: &HostSuffix, authority: &str) -> String {
     format!("@cert-authority *.{},{GATEWAY_ALIAS} {}\n", suffix.as_str(), authority.trim_end())
+}
+
+/// The line of `known_hosts` that makes clients refuse whatever a withdrawn authority signed, also where an older line
+/// still trusts it.
+#[must_use]
+pub fn revoked_authority(suffix: &HostSuffix, authority: &str) -> String {
+    format!("@revoked *.{},{GATEWAY_ALIAS} {}\n", suffix.as_str(), authority.trim_end())
+}
+
+/// The line of `known_hosts` that makes clients refuse a host key that a notebook had before, with its certificate.
+#[must_use]
+pub fn revoked_host_key(suffix: &HostSuffix, notebook: &NotebookId, key: &PublicKey) -> String {
+    format!("@revoked {} {}\n", notebook.host(suffix), key.line())
 }

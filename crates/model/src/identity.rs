@@ -61,6 +61,12 @@ impl Master {
     }
 }
 
+/// When the last certificate has ended that was made for a host key by now.
+#[must_use]
+pub fn last_certificate_ends(now: Time) -> Time {
+    now.plus_seconds(VALIDITY.cast_signed())
+}
+
 impl Authority {
     /// From a private key file of OpenSSH.
     pub fn from_openssh(pem: &str) -> Result<Self, BadIdentity> {
@@ -178,6 +184,7 @@ mod tests {
             let left = certificate.valid_before() - now.unix_seconds();
             assert!(certificate.valid_after() + SKEW <= now.unix_seconds());
             assert!((VALIDITY / 2..=VALIDITY).contains(&left), "{left}");
+            assert!(certificate.valid_before() <= last_certificate_ends(now).unix_seconds());
             if last.replace(text.clone()).is_some_and(|before| before != text) {
                 changes += 1;
             }

@@ -5,7 +5,9 @@
 //! the objects of [`plan`].
 
 pub mod access;
+pub mod cidr;
 pub mod client_config;
+pub mod gateway_identity;
 pub mod identity;
 pub mod key;
 pub mod name;

@@ -1,5 +1,9 @@
 //! Which objects should exist in the cluster, byte for byte.
 
+pub mod mesh;
+pub mod network;
+pub mod policies;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

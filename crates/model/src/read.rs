@@ -2,6 +2,7 @@
 //!
 //! Fields that matter are read by what they are, never by what a namespace's people can write as they like.
 
+pub mod mesh;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,6 +151,7 @@ pub fn gone(fact: Fact) -> Fact {
         Fact::StatefulSet(uid, _) => Fact::StatefulSet(uid, None),
         Fact::Pod(namespace, name, _) => Fact::Pod(namespace, name, None),
         Fact::Taken(whose, _) => Fact::Taken(whose, BTreeSet::new()),
+        Fact::Mesh(fact) => Fact::Mesh(mesh::gone(fact)),
         other @ (Fact::Keys(..) | Fact::Troubles(_) | Fact::Switches(_) | Fact::All(..)) => other,
     }
 }

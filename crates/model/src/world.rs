@@ -1,38 +1,50 @@
 //! What is known about the cluster and its people: plain data that changes by facts only.
 
+mod changes;
 mod fact;
+mod keys;
+mod mesh;
 mod picture;
+mod space;
+mod taken;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::key::{Fingerprint, PublicKey};
 use crate::name::{Label, NotebookId};
 use crate::person::{Person, Role};
 use crate::time::Time;
 
+use keys::Keys;
+use space::Space;
+use taken::Taken;
+
 pub use fact::{
     DefaultSsh, Fact, Key, Kind, Member, Namespace, Notebook, Pod, Profile, Shown, StatefulSet, Switch, Uid,
 };
+pub use mesh::{Mesh, MeshFact, MeshKind, Ours, Policy, Says};
 pub use trouble::Trouble;
 
 /// Everything a decision may depend on.
+///
+/// A copy shares all it has with its original until one of them changes, and then still all that did not: a snapshot
+/// costs what has changed, and two of them say by what they share where nothing has. A fact that is known already
+/// changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     /// Where SSH is on when nobody says anything.
     pub default_ssh: DefaultSsh,
-    pub(crate) profiles: BTreeMap<Label, Profile>,
-    pub(crate) namespaces: BTreeMap<Label, Namespace>,
-    pub(crate) members: BTreeMap<Label, BTreeMap<String, Member>>,
-    pub(crate) notebooks: BTreeMap<NotebookId, Notebook>,
-    pub(crate) stateful_sets: BTreeMap<Uid, StatefulSet>,
-    pub(crate) pods: BTreeMap<Label, BTreeMap<String, Pod>>,
-    pub(crate) taken: BTreeMap<String, BTreeSet<IpAddr>>,
-    pub(crate) keys: BTreeMap<Fingerprint, Key>,
-    pub(crate) claims: BTreeMap<Fingerprint, Time>,
-    troubles: BTreeMap<NotebookId, BTreeSet<Trouble>>,
-    switched_off: BTreeSet<Label>,
+    /// What is known of each namespace.
+    spaces: Arc<BTreeMap<Label, Arc<Space>>>,
+    taken: Arc<Taken>,
+    keys: Arc<Keys>,
+    claims: Arc<BTreeMap<Fingerprint, Time>>,
+    mesh: Arc<Mesh>,
+    troubles: Arc<BTreeMap<NotebookId, BTreeSet<Trouble>>>,
+    switched_off: Arc<BTreeSet<Label>>,
     knows_keys: bool,
     knows_switches: bool,
     listings: BTreeMap<Kind, u64>,
@@ -42,112 +54,160 @@ impl World {
     /// The only way a world changes.
     pub fn apply(&mut self, fact: Fact) {
         match fact {
-            Fact::Profile(name, profile) => put(&mut self.profiles, name, profile),
-            Fact::Namespace(name, namespace) => put(&mut self.namespaces, name, namespace),
-            Fact::Member(namespace, name, member) => put_below(&mut self.members, namespace, name, member),
-            Fact::Notebook(id, notebook) => put(&mut self.notebooks, id, notebook),
-            Fact::StatefulSet(uid, set) => put(&mut self.stateful_sets, uid, set),
-            Fact::Pod(namespace, name, pod) => put_below(&mut self.pods, namespace, name, pod),
-            Fact::Taken(whose, addresses) => put(&mut self.taken, whose, Some(addresses).filter(|all| !all.is_empty())),
+            Fact::Taken(whose, addresses) => self.taken(whose, addresses),
             Fact::Keys(keys, claims) => {
-                self.keys = keys.into_iter().map(|key| (key.public.fingerprint().clone(), key)).collect();
-                self.claims = claims;
+                let keys = Keys::new(keys, &self.keys);
+                set(&mut self.keys, keys);
+                set(&mut self.claims, claims);
                 self.knows_keys = true;
             }
-            Fact::Troubles(troubles) => self.troubles = troubles,
+            Fact::Troubles(troubles) => set(&mut self.troubles, troubles),
             Fact::Switches(off) => {
-                self.switched_off = off;
+                set(&mut self.switched_off, off);
                 self.knows_switches = true;
             }
+            Fact::Mesh(fact) => Arc::make_mut(&mut self.mesh).apply(fact),
             Fact::All(kind, facts) => {
-                self.forget(kind);
+                self.forget_others(kind, &facts);
                 *self.listings.entry(kind).or_default() += 1;
                 for fact in facts {
                     self.apply(fact);
                 }
             }
+            of_space => self.apply_below(of_space),
         }
     }
 
-    fn forget(&mut self, kind: Kind) {
-        match kind {
-            Kind::Profile => self.profiles.clear(),
-            Kind::Namespace => self.namespaces.clear(),
-            Kind::Member => self.members.clear(),
-            Kind::Notebook => self.notebooks.clear(),
-            Kind::StatefulSet => self.stateful_sets.clear(),
-            Kind::Pod => self.pods.clear(),
-            Kind::Node => self.taken.retain(|whose, _| !whose.starts_with("node ")),
-            Kind::Service => self.taken.retain(|whose, _| !whose.starts_with("service ")),
+    /// A fact about something in one namespace.
+    fn apply_below(&mut self, fact: Fact) {
+        let Some(name) = self.space_of(&fact) else { return };
+        let before = self.spaces.get(&name);
+        if before.map_or_else(|| Space::default().knows(&fact), |space| space.knows(&fact)) {
+            return;
         }
+        let spaces = Arc::make_mut(&mut self.spaces);
+        let space = Arc::make_mut(spaces.entry(name.clone()).or_default());
+        space.apply(fact);
+        if space.is_empty() {
+            spaces.remove(&name);
+        }
+    }
+
+    /// Where something is: a StatefulSet that has gone no longer says so.
+    fn space_of(&self, fact: &Fact) -> Option<Label> {
+        match fact {
+            Fact::StatefulSet(uid, None) => {
+                self.spaces.iter().find(|(_, space)| space.has_stateful_set(uid)).map(|(name, _)| name.clone())
+            }
+            other => other.namespace().cloned(),
+        }
+    }
+
+    fn taken(&mut self, whose: String, addresses: BTreeSet<IpAddr>) {
+        if !self.taken.knows(&whose, &addresses) {
+            Arc::make_mut(&mut self.taken).put(whose, addresses);
+        }
+    }
+
+    /// Forgets what of a kind is not listed in `facts`.
+    fn forget_others(&mut self, kind: Kind, facts: &[Fact]) {
+        let listed: BTreeSet<(&str, &str)> = facts.iter().filter_map(Fact::object).collect();
+        let gone: Vec<Fact> = match kind {
+            Kind::Node | Kind::Service => self.taken.gone(kind, &listed).collect(),
+            _ => self.spaces.iter().flat_map(|(name, space)| space.gone(kind, name, &listed)).collect(),
+        };
+        for fact in gone {
+            self.apply(fact);
+        }
+    }
+
+    fn space(&self, namespace: &Label) -> Option<&Space> {
+        self.spaces.get(namespace).map(AsRef::as_ref)
     }
 
     /// All notebooks, in order of namespace and name.
     pub fn notebooks(&self) -> impl Iterator<Item = (&NotebookId, &Notebook)> {
-        self.notebooks.iter()
+        self.spaces.values().flat_map(|space| &space.notebooks)
+    }
+
+    /// The notebooks of one namespace, in order of names.
+    pub fn notebooks_in(&self, namespace: &Label) -> impl Iterator<Item = (&NotebookId, &Notebook)> {
+        self.space(namespace).into_iter().flat_map(|space| &space.notebooks)
     }
 
     /// One notebook.
     #[must_use]
     pub fn notebook(&self, id: &NotebookId) -> Option<&Notebook> {
-        self.notebooks.get(id)
+        self.space(&id.namespace)?.notebooks.get(id)
     }
 
     /// The Pods, not ending, that belong to a notebook by the chain of owners: Pod → StatefulSet → Notebook, by UID and
     /// all in one namespace. Labels say nothing: anybody in the namespace can write them.
     pub fn pods_of<'a>(&'a self, id: &'a NotebookId) -> impl Iterator<Item = (&'a str, &'a Pod)> {
-        let notebook = self.notebooks.get(id);
-        let of_notebook = move |pod: &Pod| {
-            let set = self.stateful_sets.get(&pod.stateful_set);
-            let ours = |set: &StatefulSet| {
-                set.namespace == id.namespace && notebook.is_some_and(|notebook| notebook.uid == set.notebook)
-            };
-            !pod.ending && set.is_some_and(ours)
-        };
-        let pods = self.pods.get(&id.namespace).into_iter().flatten();
-        pods.filter(move |(_, pod)| of_notebook(pod)).map(|(name, pod)| (name.as_str(), pod))
+        let space = self.space(&id.namespace);
+        space.into_iter().flat_map(|space| space.pods_of(id)).filter(|(_, pod)| !pod.ending)
     }
 
     /// What a person is in a profile. The owner is whom Profile and namespace agree on; without a Profile nobody is
     /// anything.
     #[must_use]
     pub fn role(&self, person: &Person, namespace: &Label) -> Option<Role> {
-        let (profile, space) = (self.profiles.get(namespace)?, self.namespaces.get(namespace)?);
-        if profile.owner.as_ref() == Some(person) && space.owner.as_ref() == Some(person) {
+        let space = self.space(namespace)?;
+        let (profile, annotated) = (space.profile.as_ref()?, space.namespace.as_ref()?);
+        if profile.owner.as_ref() == Some(person) && annotated.owner.as_ref() == Some(person) {
             return Some(Role::Owner);
         }
-        let members = self.members.get(namespace).into_iter().flat_map(BTreeMap::values);
-        members.filter(|member| &member.person == person).map(|member| member.role).max()
+        space.members.values().filter(|member| &member.person == person).map(|member| member.role).max()
+    }
+
+    /// Gateways, and the policies of mesh and network.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
     }
 
     /// The namespaces of all profiles.
     pub fn profiles(&self) -> impl Iterator<Item = &Label> {
-        self.profiles.keys()
+        self.spaces.iter().filter(|(_, space)| space.profile.is_some()).map(|(name, _)| name)
     }
 
     /// The profiles where a person has a role.
     pub fn namespaces_of<'a>(&'a self, person: &'a Person) -> impl Iterator<Item = &'a Label> {
-        self.profiles.keys().filter(|namespace| self.role(person, namespace).is_some())
+        self.profiles().filter(|namespace| self.role(person, namespace).is_some())
+    }
+
+    /// The switch on a namespace.
+    #[must_use]
+    pub fn switch(&self, namespace: &Label) -> Switch {
+        self.space(namespace).and_then(|space| space.namespace.as_ref()).map_or(Switch::Unset, |space| space.ssh)
+    }
+
+    /// Whether an address is a node's or a Service's.
+    #[must_use]
+    pub fn is_taken(&self, ip: IpAddr) -> bool {
+        self.taken.contains(ip)
     }
 
     /// When a namespace was made, where that is known: what is older was somebody else's of the same name.
     #[must_use]
     pub fn made(&self, namespace: &Label) -> Option<Time> {
-        self.namespaces.get(namespace).map(|space| space.created).filter(|created| created.0 > 0)
+        let space = self.space(namespace)?.namespace.as_ref()?;
+        Some(space.created).filter(|created| created.0 > 0)
     }
 
     /// Everybody with a role in a profile, each with the highest.
     #[must_use]
     pub fn people_of(&self, namespace: &Label) -> BTreeMap<&Person, Role> {
-        let members = self.members.get(namespace).into_iter().flat_map(BTreeMap::values).map(|member| &member.person);
-        let owner = self.profiles.get(namespace).and_then(|profile| profile.owner.as_ref());
+        let Some(space) = self.space(namespace) else { return BTreeMap::new() };
+        let members = space.members.values().map(|member| &member.person);
+        let owner = space.profile.as_ref().and_then(|profile| profile.owner.as_ref());
         members.chain(owner).filter_map(|person| Some((person, self.role(person, namespace)?))).collect()
     }
 
     /// Whom a confirmed key belongs to.
     #[must_use]
     pub fn person_of(&self, key: &Fingerprint) -> Option<&Person> {
-        self.keys.get(key).map(|key| &key.person)
+        self.keys.person_of(key)
     }
 
     /// Whether the rows have been read: before that there are no keys, and nobody's may be taken away.
@@ -180,8 +240,8 @@ impl World {
     }
 
     /// All confirmed keys of a person, by fingerprint.
-    pub fn keys_of<'a>(&'a self, person: &'a Person) -> impl Iterator<Item = &'a PublicKey> {
-        self.keys.values().filter(move |key| &key.person == person).map(|key| &key.public)
+    pub fn keys_of(&self, person: &Person) -> impl Iterator<Item = &PublicKey> {
+        self.keys.of(person)
     }
 
     /// Whether somebody claims this key and the claim still runs: then it may sign in, to confirm and for nothing else.
@@ -191,23 +251,9 @@ impl World {
     }
 }
 
-fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
-    match value {
-        Some(value) => map.insert(key, value),
-        None => map.remove(&key),
-    };
-}
-
-fn put_below<V>(map: &mut BTreeMap<Label, BTreeMap<String, V>>, namespace: Label, name: String, value: Option<V>) {
-    match value {
-        Some(value) => drop(map.entry(namespace).or_default().insert(name, value)),
-        None => {
-            if let Some(below) = map.get_mut(&namespace) {
-                below.remove(&name);
-                if below.is_empty() {
-                    map.remove(&namespace);
-                }
-            }
-        }
+/// Puts something in the place of what was shared, where it differs.
+fn set<T: PartialEq>(place: &mut Arc<T>, value: T) {
+    if **place != value {
+        *place = Arc::new(value);
     }
 }

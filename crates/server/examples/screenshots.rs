@@ -8,6 +8,7 @@ mod it {
     pub(crate) mod gateway_bed;
     pub(crate) mod gateway_person;
     pub(crate) mod page_bed;
+    pub(crate) mod python;
     pub(crate) mod rows;
 }
 
@@ -20,7 +21,7 @@ use fairlead_server::store::Store;
 use fairlead_server::store::sessions::SessionBegin;
 use it::browser::{Browser, Options};
 use it::page_bed::{PageBed, SECRET};
-use it::{gateway_bed, gateway_person, rows};
+use it::{gateway_bed, gateway_person, python, rows};
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -4,16 +4,18 @@ mod installation;
 mod notebook;
 mod page;
 mod policies;
+mod replicas;
 
 use std::fmt::Display;
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use fairlead_model::plan::mesh;
 use fairlead_model::{HostSuffix, NotebookId, Time};
 use kube::Client;
 
 pub use self::page::{PageCheck, look as look_at_page};
-use crate::settings::SshDefault;
+use crate::settings::{Part, SshDefault};
 use crate::store::Store;
 use crate::watch;
 
@@ -51,6 +53,10 @@ pub struct Check {
     pub suffix: HostSuffix,
     /// The admin's `--ssh`.
     pub ssh: SshDefault,
+    /// The parts of the process where it is called: what they need, and what their rights let it look at.
+    pub parts: Vec<Part>,
+    /// What Fairlead does about policies of mesh and network.
+    pub mesh: mesh::Settings,
     /// The page, where it is to be asked.
     pub page: Option<PageCheck>,
     /// The clock.
@@ -65,6 +71,16 @@ impl Check {
             findings.extend(page::look(page).await);
         }
         let Some(id) = notebook else { return findings };
+        if !self.parts.contains(&Part::Operator) {
+            findings.push(Finding::warn(
+                "a notebook is looked at where the part `operator` runs, which may read its Secret",
+                format!(
+                    "kubectl exec -n {} deployment/fairlead-operator -- fairlead-server check {id}",
+                    self.namespace
+                ),
+            ));
+            return findings;
+        }
         match watch::list_once(&self.client).await {
             Ok(facts) => findings.extend(notebook::look(self, &facts, id).await),
             Err(error) => findings.push(Finding::fail(

@@ -40,10 +40,20 @@ pub async fn connect(cluster: &Cluster) -> Result<Client> {
     Client::try_from(config).context("making a client for the API server")
 }
 
-/// The best served version of a kind; `None` where the API server has none of it.
+/// The best served version of a kind of Kubeflow's; `None` where the API server has none of it.
 pub async fn served(client: &Client, kind: KubeflowKind) -> kube::Result<Option<ApiResource>> {
-    for version in kind.versions {
-        let gvk = GroupVersionKind::gvk("kubeflow.org", version, kind.kind);
+    served_in(client, "kubeflow.org", kind.kind, kind.versions).await
+}
+
+/// The first of these versions of a kind that the API server has.
+pub async fn served_in(
+    client: &Client,
+    group: &str,
+    kind: &str,
+    versions: &[&str],
+) -> kube::Result<Option<ApiResource>> {
+    for version in versions {
+        let gvk = GroupVersionKind::gvk(group, version, kind);
         match discovery::pinned_kind(client, &gvk).await {
             Ok((resource, _)) => return Ok(Some(resource)),
             Err(error) if is_absent(&error) => {}

@@ -1,24 +1,25 @@
 //! The host CA and the master secret, in one Secret of Fairlead's own namespace: made once, and never again in silence.
 
+mod follow;
+mod identity;
+mod rotation;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fairlead_model::client_config::GATEWAY_ALIAS;
-use fairlead_model::identity::{Authority, HostIdentity, Master, host_identity};
+use fairlead_model::identity::Authority;
 use fairlead_model::plan::MANAGER;
-use fairlead_model::{HostSuffix, Time, client_config};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::cluster::is_answer;
 use crate::random;
 use crate::store::Store;
+
+pub use identity::Identity;
 
 /// The Secret's name.
 pub const SECRET: &str = "fairlead-identity";
@@ -26,19 +27,13 @@ pub const SECRET: &str = "fairlead-identity";
 const CA: &str = "ca";
 /// The CA to come, while a rotation is under way.
 const NEXT: &str = "ca-next";
+/// The public lines of CAs that were withdrawn because somebody else may have had them, one a line.
+const REVOKED: &str = "revoked";
 /// 32 bytes from which host keys are derived.
 const MASTER: &str = "master";
 
-/// CA and master secret. It prints without what is secret.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Signs host certificates.
-    pub authority: Authority,
-    /// The CA to come, while a rotation is under way: clients should know it already.
-    pub next: Option<Authority>,
-    /// What host keys are derived from.
-    pub master: Master,
-}
+/// How soon running servers know that the Secret was changed.
+pub const LOOK: Duration = Duration::from_secs(10);
 
 /// Where CA and master secret are.
 #[derive(Debug, Clone)]
@@ -48,42 +43,6 @@ pub struct IdentityStore {
     store: Store,
     files: Option<PathBuf>,
     adopt: bool,
-}
-
-impl Identity {
-    /// The host identity of the gateway at a moment.
-    pub fn gateway(&self, now: Time) -> Result<HostIdentity> {
-        host_identity(&self.master, &self.authority, "gateway", 0, GATEWAY_ALIAS, now)
-            .context("making the gateway's host identity")
-    }
-
-    /// The public lines of all CAs that clients should trust now: one, and the next during a rotation.
-    #[must_use]
-    pub fn public_lines(&self) -> Vec<String> {
-        std::iter::once(&self.authority).chain(&self.next).map(Authority::public_line).collect()
-    }
-
-    /// The lines of `known_hosts` for all of them.
-    #[must_use]
-    pub fn known_hosts(&self, suffix: &HostSuffix) -> String {
-        self.public_lines().iter().map(|line| client_config::known_hosts(suffix, line)).collect()
-    }
-
-    fn make() -> Result<Self> {
-        let ca = Authority::generate(&random::bytes()?).context("making a host CA")?;
-        Self::parse(&new_secret("", &ca, &random::bytes()?))
-    }
-
-    fn parse(secret: &Secret) -> Result<Self> {
-        let data = secret.data.as_ref();
-        let field = |name: &str| data.and_then(|data| data.get(name)).map(|bytes| bytes.0.as_slice());
-        let authority = |bytes: &[u8]| Authority::from_openssh(&String::from_utf8_lossy(bytes));
-        Ok(Self {
-            authority: authority(field(CA).unwrap_or_default()).context("reading `ca`")?,
-            next: field(NEXT).map(authority).transpose().context("reading `ca-next`")?,
-            master: Master::from_bytes(field(MASTER).unwrap_or_default()).context("reading `master`")?,
-        })
-    }
 }
 
 impl IdentityStore {
@@ -131,14 +90,7 @@ impl IdentityStore {
     pub async fn load_or_create(&self) -> Result<Identity> {
         loop {
             let known = self.store.authority().await?;
-            let found = match (self.get().await, self.read_files()) {
-                (Err(error), Some(mounted)) => {
-                    tracing::warn!("taking the host CA from the mounted files: {error:#}");
-                    Some(mounted)
-                }
-                (found, _) => found?,
-            };
-            let Some(secret) = found else {
+            let Some(secret) = self.get_or_read_files().await? else {
                 if let Some(known) = known {
                     bail!(
                         "the Secret `{}` is gone, and the database belongs to the host CA `{known}`, which was in it\n\
@@ -152,12 +104,7 @@ impl IdentityStore {
             };
             let identity = self.parse(&secret)?;
             match known {
-                Some(known) if !identity.public_lines().contains(&known) => bail!(
-                    "the Secret `{}` has another host CA than the database, which belongs to `{known}`\n\
-                     hint: kubectl apply -f BACKUP-OF-{SECRET}.yaml",
-                    self.place()
-                ),
-                Some(_) => {}
+                Some(known) => self.vet(&identity, &known)?,
                 // Asked after the Secret was found: whoever made it with this database had noted that before.
                 None if self.adopt || self.store.expects_authority().await? => {
                     self.store.set_authority(&identity.authority.public_line()).await?;
@@ -170,6 +117,26 @@ impl IdentityStore {
                 ),
             }
             return Ok(identity);
+        }
+    }
+
+    /// Waits until it is there and the database belongs to it, and makes nothing: a leader does. Fails where the database
+    /// belongs to another.
+    pub async fn wait_made(&self) -> Result<Identity> {
+        loop {
+            if let Some(known) = self.store.authority().await? {
+                match self.get_or_read_files().await {
+                    Ok(Some(secret)) => {
+                        let identity = self.parse(&secret)?;
+                        self.vet(&identity, &known)?;
+                        return Ok(identity);
+                    }
+                    // Whoever leads says so.
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!("no host CA yet: {error:#}"),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
@@ -189,66 +156,38 @@ impl IdentityStore {
         self.parse(&secret)
     }
 
-    /// Begins a rotation: makes the CA to come, which clients must know before [`IdentityStore::finish_rotation`].
-    /// Begun already, it changes nothing.
-    pub async fn begin_rotation(&self) -> Result<Identity> {
-        let mut secret = self.get().await?.context("there is no CA yet: start the server once")?;
-        if self.parse(&secret)?.next.is_none() {
-            let next = Authority::generate(&random::bytes()?).context("making a host CA")?;
-            secret.data.get_or_insert_default().insert(NEXT.to_owned(), ByteString(next.into_bytes()));
-            secret = self.replace(&secret).await?;
-        }
-        self.parse(&secret)
-    }
-
-    /// Ends a rotation: from now on only the next CA signs and is listed.
-    pub async fn finish_rotation(&self) -> Result<Identity> {
-        let mut secret = self.get().await?.context("there is no CA yet: start the server once")?;
-        let identity = self.parse(&secret)?;
-        let Some(next) = identity.next else {
-            bail!("no rotation is under way\nhint: fairlead-server ca rotate");
-        };
-        // The database first: a start between the two finds its CA as the next one.
-        self.store.set_authority(&next.public_line()).await?;
-        let data = secret.data.get_or_insert_default();
-        if let Some(next) = data.remove(NEXT) {
-            data.insert(CA.to_owned(), next);
-        }
-        self.parse(&self.replace(&secret).await?)
-    }
-
-    /// Reads it again every `every`, so that a rotation reaches running servers. What cannot be read does not count.
-    #[must_use]
-    pub fn follow(self, first: Identity, every: Duration, stop: &CancellationToken) -> watch::Receiver<Arc<Identity>> {
-        let mut lines = first.public_lines();
-        let (publish, identity) = watch::channel(Arc::new(first));
-        let stop = stop.clone();
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                match self.load().await {
-                    Ok(now) if now.public_lines() != lines => {
-                        lines = now.public_lines();
-                        tracing::info!(authorities = lines.len(), "the host CA has changed");
-                        publish.send_replace(Arc::new(now));
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::error!("reading the host CA again: {error:#}"),
-                }
-            }
-        }));
-        identity
-    }
-
     async fn get(&self) -> Result<Option<Secret>> {
         self.secrets.get_opt(SECRET).await.with_context(|| format!("reading the Secret `{}`", self.place()))
+    }
+
+    /// The Secret, or as it is mounted while the API server does not answer.
+    async fn get_or_read_files(&self) -> Result<Option<Secret>> {
+        match (self.get().await, self.read_files()) {
+            (Err(error), Some(mounted)) => {
+                tracing::warn!("taking the host CA from the mounted files: {error:#}");
+                Ok(Some(mounted))
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// Whether the database belongs to it.
+    fn vet(&self, identity: &Identity, known: &str) -> Result<()> {
+        if identity.public_lines().iter().any(|line| line == known) {
+            return Ok(());
+        }
+        bail!(
+            "the Secret `{}` has another host CA than the database, which belongs to `{known}`\n\
+             hint: kubectl apply -f BACKUP-OF-{SECRET}.yaml",
+            self.place()
+        )
     }
 
     /// The Secret as it is mounted, where it is.
     fn read_files(&self) -> Option<Secret> {
         let dir = self.files.as_ref()?;
         let read = |name: &str| Some((name.to_owned(), ByteString(std::fs::read(dir.join(name)).ok()?)));
-        let data = [read(CA)?, read(MASTER)?].into_iter().chain(read(NEXT)).collect();
+        let data = [read(CA)?, read(MASTER)?].into_iter().chain(read(NEXT)).chain(read(REVOKED)).collect();
         Some(Secret { data: Some(data), ..Secret::default() })
     }
 
@@ -281,49 +220,6 @@ impl IdentityStore {
     fn place(&self) -> String {
         format!("{}/{SECRET}", self.namespace)
     }
-}
-
-/// The gateway's host identity, made again every hour and whenever the CA changes.
-pub fn gateway_identity(
-    mut identity: watch::Receiver<Arc<Identity>>,
-    now: fn() -> Time,
-    stop: &CancellationToken,
-) -> Result<watch::Receiver<HostIdentity>> {
-    let first = identity.borrow_and_update().gateway(now())?;
-    let (publish, gateway) = watch::channel(first);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
-        loop {
-            // Either an hour has passed or there is another CA, or nobody renews that any more: the hour remains.
-            if matches!(tokio::time::timeout(Duration::from_hours(1), identity.changed()).await, Ok(Err(_))) {
-                tokio::time::sleep(Duration::from_hours(1)).await;
-            }
-            match identity.borrow_and_update().gateway(now()) {
-                Ok(made) => drop(publish.send_if_modified(|last| {
-                    let changed = *last != made;
-                    *last = made;
-                    changed
-                })),
-                Err(error) => tracing::error!("{error:#}"),
-            }
-        }
-    }));
-    Ok(gateway)
-}
-
-/// The lines of `known_hosts` for the CAs that clients should trust, as they change. Ends with `stop`.
-#[must_use]
-pub fn known_hosts(
-    mut identity: watch::Receiver<Arc<Identity>>,
-    suffix: HostSuffix,
-    stop: &CancellationToken,
-) -> watch::Receiver<String> {
-    let (publish, lines) = watch::channel(identity.borrow_and_update().known_hosts(&suffix));
-    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
-        while identity.changed().await.is_ok() {
-            publish.send_replace(identity.borrow_and_update().known_hosts(&suffix));
-        }
-    }));
-    lines
 }
 
 fn new_secret(namespace: &str, ca: &str, master: &[u8; 32]) -> Secret {

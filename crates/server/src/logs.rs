@@ -10,6 +10,28 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+/// Failures that follow each other, of which only the first is worth a line: what is tried every other second would
+/// else fill the log while the database is away.
+#[derive(Debug, Default)]
+pub(crate) struct InARow(bool);
+
+impl InARow {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self(false)
+    }
+
+    /// One more; whether it is the first.
+    pub(crate) const fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.0, true)
+    }
+
+    /// It works again.
+    pub(crate) const fn end(&mut self) {
+        self.0 = false;
+    }
+}
+
 /// Sends logs to standard error, as text or as JSON lines. `FAIRLEAD_LOG` says how much, in the words of
 /// `tracing-subscriber`; else it is `default`. Audit lines come always.
 pub fn start(json: bool, default: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result, anyhow};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use fairlead_server::admin::{ca, check, config, keys};
+use fairlead_server::admin::{ca, check, config, database, keys};
 use fairlead_server::settings::Settings;
 use fairlead_server::{logs, serve};
 
@@ -25,8 +25,10 @@ enum Command {
     Keys(keys::Keys),
     /// Show the host CA that clients trust, or replace it
     Ca(ca::Ca),
+    /// Make a backup of the database
+    Database(database::DatabaseArgs),
     /// Say what keeps people out, and what to do about it
-    Check(check::CheckArgs),
+    Check(Box<check::CheckArgs>),
     /// Show the settings that count, without secrets
     Config(Box<Settings>),
 }
@@ -70,7 +72,8 @@ async fn run(cli: Cli, matches: &ArgMatches) -> Result<()> {
         Command::Serve(settings) => serve::run(*settings).await,
         Command::Keys(keys) => keys::run(keys).await,
         Command::Ca(ca) => ca::run(ca).await,
-        Command::Check(args) => check::run(args).await,
+        Command::Database(args) => database::run(args).await,
+        Command::Check(args) => check::run(*args).await,
         Command::Config(_) => {
             if let Some(matches) = matches.subcommand_matches("config") {
                 config::show(matches);

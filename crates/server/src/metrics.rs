@@ -8,9 +8,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// All metrics of this process. Each name begins with `fairlead_`.
+/// All metrics of this process. Each name begins with `fairlead_`. `fairlead_build_info{version}` is always 1.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -38,6 +39,8 @@ pub struct Metrics {
     /// `fairlead_secret_writes_total{outcome}`: Secrets of notebooks looked after: `written`, `unchanged`, `foreign` or
     /// `failed`.
     pub secret_writes: Family<Outcome, Counter>,
+    /// `fairlead_leader`: 1 while this process leads, and does what only one process may do.
+    pub leader: Gauge,
     /// `fairlead_webhook_seconds`: from a request about a new Pod to its answer.
     pub webhook_seconds: Histogram,
 }
@@ -74,10 +77,13 @@ impl Metrics {
             world_notebooks: Gauge::default(),
             store_queue: Gauge::default(),
             secret_writes: Family::default(),
+            leader: Gauge::default(),
             // From half a millisecond to the two seconds that the API server waits.
             webhook_seconds: Histogram::new(exponential_buckets(0.0005, 4.0, 7)),
         };
         let registry = &mut all.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which version this process is", build);
         registry.register("sessions_active", "Sessions that this process carries now", all.sessions_active.clone());
         registry.register("sessions", "Sessions asked for, by what became of them", all.sessions.clone());
         registry.register("signins", "Sign-ins, by what became of them", all.signins.clone());
@@ -90,6 +96,7 @@ impl Metrics {
         registry.register("world_notebooks", "Notebooks this process knows", all.world_notebooks.clone());
         registry.register("store_queue", "Records that wait for the database", all.store_queue.clone());
         registry.register("secret_writes", "Secrets looked after, by what came of it", all.secret_writes.clone());
+        registry.register("leader", "1 while this process leads", all.leader.clone());
         let seconds = all.webhook_seconds.clone();
         registry.register_with_unit("webhook", "Time until a new Pod was answered for", Unit::Seconds, seconds);
         all

@@ -3,9 +3,12 @@
 mod asks;
 mod deliver;
 mod found;
+pub mod gateway_secret;
+mod held;
 mod host_keys;
 mod identities;
 mod pass;
+mod policies;
 mod probe;
 mod trouble;
 
@@ -27,6 +30,8 @@ use crate::store::Store;
 use crate::watch::Sights;
 use asks::Asks;
 use pass::State;
+use policies::Keeper;
+pub use policies::Policies;
 
 /// Changes that come close together are written together.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -51,6 +56,8 @@ pub struct Operator {
     pub greeting_patience: Duration,
     /// Where to print what would be written, instead of writing it.
     pub dry_run: Option<Box<dyn Write + Send + Sync>>,
+    /// What it does about policies.
+    pub policies: Policies,
     /// The clock.
     pub now: fn() -> Time,
 }
@@ -62,11 +69,13 @@ pub async fn run(mut operator: Operator, mut sights: Sights) -> Result<()> {
     wait_for_rows(&mut operator.worlds).await?;
     let Operator { client, store, worlds, now, .. } = &operator;
     let asks = Asks { client: client.clone(), store: store.clone(), worlds: worlds.clone(), now: *now };
+    let keeper = Keeper::new(client, worlds, operator.resync);
+    let policies = std::mem::take(&mut operator.policies);
     if operator.dry_run.is_some() {
-        return keep_secrets(operator).await;
+        return tokio::try_join!(keeper.run(policies), keep_secrets(operator)).map(drop);
     }
     // Apart from the rest: what somebody waits for must not wait for a pass over all notebooks.
-    tokio::try_join!(asks.run(), keep_secrets(operator)).map(drop)
+    tokio::try_join!(asks.run(), keeper.run(policies), keep_secrets(operator)).map(drop)
 }
 
 async fn keep_secrets(mut operator: Operator) -> Result<()> {
@@ -95,9 +104,13 @@ fn print(output: &mut (dyn Write + Send + Sync), secret: &Secret) {
         for (_, field) in value["data"].as_object_mut().into_iter().flatten() {
             *field = "[redacted]".into();
         }
-        Ok(writeln!(output, "---\n{}", serde_saphyr::to_string(&value)?.trim_end())?)
+        print_value(output, &value)
     });
     if let Err(error) = printed {
         tracing::error!("printing a Secret: {error:#}");
     }
+}
+
+fn print_value(output: &mut (dyn Write + Send + Sync), value: &serde_json::Value) -> Result<()> {
+    Ok(writeln!(output, "---\n{}", serde_saphyr::to_string(value)?.trim_end())?)
 }

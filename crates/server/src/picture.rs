@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fairlead_model::world::Kind;
-use fairlead_model::{Fact, Time};
+use fairlead_model::{Fact, Time, World};
 use kube::Client;
+use serde::Serializer as _;
 use tokio::time::Instant;
 
 use crate::ledger::Worlds;
+use crate::logs::InARow;
 use crate::store::Store;
 use crate::watch::Sights;
 
 /// Changes are written at most this often.
 const EVERY: Duration = Duration::from_secs(5);
+/// At least so many times what it takes to write one passes between two.
+const SHARE: u32 = 20;
 /// A cluster where nothing changes is written again this often, so that its picture does not grow old.
 const RENEW: Duration = Duration::from_hours(1);
 
@@ -62,20 +66,29 @@ pub async fn keep(
     now: fn() -> Time,
 ) -> Result<()> {
     sights.wait_listed().await;
-    let mut saved: Option<(Vec<Fact>, Instant)> = None;
+    let mut saved: Option<(Arc<World>, Instant)> = None;
+    let mut failures = InARow::new();
     loop {
-        let facts = worlds.borrow_and_update().facts();
+        let began = Instant::now();
+        let world = worlds.borrow_and_update().clone();
         let due = match &saved {
-            Some((last, at)) if *last == facts => at.elapsed() >= RENEW && answers(&client).await,
+            Some((last, at)) if last.same_cluster(&world) => at.elapsed() >= RENEW && answers(&client).await,
             _ => true,
         };
         if due {
-            match save(&store, &facts, now()).await {
-                Ok(()) => saved = Some((facts, Instant::now())),
-                Err(error) => tracing::warn!("keeping a picture of the cluster: {error:#}"),
+            match save(&store, &world, now()).await {
+                Ok(()) => {
+                    failures.end();
+                    saved = Some((world, Instant::now()));
+                }
+                Err(error) if failures.begin() => {
+                    tracing::warn!("keeping a picture of the cluster; trying again: {error:#}");
+                }
+                Err(_) => {}
             }
         }
-        tokio::time::sleep(EVERY).await;
+        // A large cluster's picture takes a while to write, and must not be all that is done.
+        tokio::time::sleep(EVERY.max(began.elapsed() * SHARE)).await;
         // Nothing changed: look again when something does, or when the picture has to be renewed.
         if let Ok(changed) = tokio::time::timeout(RENEW, worlds.changed()).await {
             changed.context("following the world")?;
@@ -83,9 +96,11 @@ pub async fn keep(
     }
 }
 
-async fn save(store: &Store, facts: &[Fact], now: Time) -> Result<()> {
-    let json = serde_json::to_string(facts).context("writing it as JSON")?;
-    store.save_picture(&json, now).await
+async fn save(store: &Store, world: &World, now: Time) -> Result<()> {
+    let mut json = Vec::new();
+    // One kind at a time, so that there is no second copy of the whole cluster.
+    serde_json::Serializer::new(&mut json).collect_seq(world.facts()).context("writing it as JSON")?;
+    store.save_picture(std::str::from_utf8(&json).context("writing it as JSON")?, now).await
 }
 
 /// Whether the API server answers: what nobody has seen for hours must not be written as of now.

@@ -2,6 +2,8 @@
 
 mod cluster_side;
 mod gateway_side;
+mod identity_side;
+mod leader;
 mod page_side;
 mod rows;
 
@@ -73,25 +75,26 @@ pub async fn run(settings: Settings) -> Result<()> {
         stop: stop.clone(),
     });
     let side = ClusterSide { store, facts, worlds, metrics, readiness, stop: stop.clone() };
-    // `None` where somebody stopped the process before the host CA was known.
-    let identity = side.start(&settings, &mut parts).await?;
-    // Apart from the others, because it goes on for a while after the stop: sessions may end by themselves.
-    let mut sessions = JoinSet::new();
-    if let (Some(page), Some(identity), false) = (page, &identity, settings.dry_run) {
-        parts.spawn(page.run(settings.clone(), identity.clone()));
+    // Apart from the others, because they go on for a while after the stop: sessions may end by themselves, and a leader
+    // says that it leads no more.
+    let mut lasting = JoinSet::new();
+    // `None` in a dry run.
+    let showing = side.start(&settings, &mut parts, &mut lasting).await?;
+    if let (Some(page), Some(showing)) = (page, &showing) {
+        parts.spawn(page.run(settings.clone(), showing.clone()));
     }
-    if let Some(identity) = identity.filter(|_| settings.parts.contains(&Part::Gateway) && !settings.dry_run) {
-        sessions.spawn(gateway.run(settings, identity));
+    if let Some(showing) = showing.filter(|_| settings.parts.contains(&Part::Gateway)) {
+        lasting.spawn(gateway.run(settings, showing));
     }
 
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
         Some(ended) = parts.join_next() => failure(ended),
-        Some(ended) = sessions.join_next() => if stop.is_cancelled() { Ok(()) } else { failure(ended) },
+        Some(ended) = lasting.join_next() => if stop.is_cancelled() { Ok(()) } else { failure(ended) },
     };
     stop.cancel();
-    while sessions.join_next().await.is_some() {}
+    while lasting.join_next().await.is_some() {}
     let lost = recorder.flush(FLUSH).await;
     if lost > 0 {
         tracing::error!(lost, "records are lost: the database is away");

@@ -1,10 +1,14 @@
 //! Every setting, once: flags and `FAIRLEAD_*`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use fairlead_model::cidr::{BadCidr, Cidr};
+use fairlead_model::plan::mesh;
 
 use crate::store::DatabaseUrl;
 
@@ -23,6 +27,13 @@ pub struct Settings {
     /// A folder with the Secret `fairlead-identity` as files, for a start while the API server is away
     #[arg(long, env = "FAIRLEAD_IDENTITY_FILES")]
     pub identity_files: Option<PathBuf>,
+    /// A folder with the Secret `fairlead-gateway` as files: then a process without the part `operator` asks the API
+    /// server for no Secret, and needs neither host CA nor master secret
+    #[arg(long, env = "FAIRLEAD_GATEWAY_IDENTITY_FILES")]
+    pub gateway_identity_files: Option<PathBuf>,
+    /// This process's name where it leads: the Pod's
+    #[arg(long, env = "FAIRLEAD_POD_NAME", default_value = "fairlead-server")]
+    pub pod_name: String,
     /// Take a Secret `fairlead-identity` that was there before this database: once, where the old database is lost
     #[arg(long, env = "FAIRLEAD_ADOPT_IDENTITY")]
     pub adopt_identity: bool,
@@ -66,6 +77,9 @@ pub struct Settings {
     /// Print what the operator would write to the cluster, and write nothing
     #[arg(long, env = "FAIRLEAD_DRY_RUN")]
     pub dry_run: bool,
+    /// Policies of mesh and network
+    #[command(flatten)]
+    pub mesh: Mesh,
     /// The page
     #[command(flatten)]
     pub page: PageFlags,
@@ -131,6 +145,62 @@ pub struct Database {
         hide_env_values = true
     )]
     pub url: DatabaseUrl,
+}
+
+/// What Fairlead does about policies of mesh and network.
+#[derive(Debug, Clone, Args)]
+pub struct Mesh {
+    /// How Istio's sidecars let gateways through to sshd: the port excluded, policies written, or somebody else's work
+    #[arg(long = "mesh", env = "FAIRLEAD_MESH", default_value = "exclude")]
+    pub mode: MeshMode,
+    /// Who else may dial notebooks, as a company network that reaches Pods: addresses and blocks, with commas
+    #[arg(long, env = "FAIRLEAD_DIRECT_CIDRS", default_value = "", hide_default_value = true)]
+    pub direct_cidrs: DirectCidrs,
+    /// Write a NetworkPolicy for port 2209 where no other is; from Kubernetes 1.22 on, with a network that knows `endPort`
+    #[arg(long, env = "FAIRLEAD_NETWORK_POLICIES")]
+    pub network_policies: bool,
+}
+
+/// `--mesh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MeshMode {
+    /// New Pods have port 2209 excluded from their sidecar: sshd and NetworkPolicies alone guard it.
+    Exclude,
+    /// AuthorizationPolicies and PeerAuthentications that Fairlead writes. The mesh must not wait for the client to speak
+    /// first (`meshConfig.protocolDetectionTimeout` above 0 s), and may cut sessions when gateways change.
+    Policies,
+    /// Fairlead does nothing.
+    None,
+}
+
+/// `--direct-cidrs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DirectCidrs(BTreeSet<Cidr>);
+
+impl FromStr for DirectCidrs {
+    type Err = BadCidr;
+
+    fn from_str(text: &str) -> Result<Self, BadCidr> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(Cidr::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Mesh {
+    /// The same in the model's words; `namespace` is where gateways are.
+    #[must_use]
+    pub fn planned(&self, namespace: &str) -> mesh::Settings {
+        mesh::Settings {
+            mode: match self.mode {
+                MeshMode::Policies => mesh::Mode::Policies,
+                MeshMode::Exclude => mesh::Mode::Exclude,
+                MeshMode::None => mesh::Mode::None,
+            },
+            direct: self.direct_cidrs.0.clone(),
+            network_policies: self.network_policies,
+            namespace: namespace.to_owned(),
+        }
+    }
 }
 
 /// Which cluster.

@@ -1,5 +1,7 @@
 //! The cluster's objects become facts: one watch a kind, each begun again for ever.
 
+pub mod mesh;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,9 +1,12 @@
 //! The mutating webhook: mounts a notebook's Secret when its Pod is made, and never keeps a Pod from being made.
 
 pub mod certificate;
+mod exclude;
 mod limits;
 mod mount;
 pub mod registration;
+
+pub(crate) use exclude::EXCLUDED;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct Webhook {
     pub names: Vec<String>,
     /// How often certificate and configuration are looked after.
     pub look: Duration,
+    /// Whether sshd's port is excluded from sidecars.
+    pub exclude: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -72,7 +77,7 @@ impl Webhook {
             .acceptor(Limited::new(RustlsAcceptor::new(tls.clone()).handshake_timeout(PATIENCE), limits::CONNECTIONS))
             .first_request_timeout(PATIENCE)
             .handle(handle.clone())
-            .serve(router(self.metrics.clone()).into_make_service());
+            .serve(router(self.metrics.clone(), self.exclude).into_make_service());
         let ended = stop.clone();
         tokio::spawn(async move {
             ended.cancelled().await;
@@ -145,10 +150,15 @@ fn server_config(served: &Served) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-fn router(metrics: Arc<Metrics>) -> Router {
+fn router(metrics: Arc<Metrics>, exclude: bool) -> Router {
     let limit = middleware::from_fn_with_state(limits::requests(), limits::limit);
     let measure = middleware::from_fn_with_state(metrics, measure);
-    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY)).layer(limit).layer(measure)
+    Router::new()
+        .route("/mutate", post(mutate))
+        .with_state(exclude)
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(limit)
+        .layer(measure)
 }
 
 /// How long each answer takes, with the time in which its body arrives.
@@ -160,21 +170,27 @@ async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Ne
 }
 
 async fn mutate(
+    State(exclude): State<bool>,
     Json(review): Json<AdmissionReview<DynamicObject>>,
 ) -> Result<Json<AdmissionReview<DynamicObject>>, StatusCode> {
     let request: AdmissionRequest<DynamicObject> = review.try_into().map_err(|_| StatusCode::BAD_REQUEST)?;
-    Ok(Json(respond(&request).into_review()))
+    Ok(Json(respond(&request, exclude).into_review()))
 }
 
 /// Always allows: with the patch, or as it is and a warning why.
-fn respond(request: &AdmissionRequest<DynamicObject>) -> AdmissionResponse {
+fn respond(request: &AdmissionRequest<DynamicObject>, exclude: bool) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
     if request.operation != Operation::Create || request.kind.kind != "Pod" || request.sub_resource.is_some() {
         return response;
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let pod = request.object.as_ref().map_or(Ok(Value::Null), serde_json::to_value).unwrap_or_default();
-    let patched = match mount::patch(namespace, &pod) {
+    // A Pod that gets no Secret lets nobody in, whatever its sidecar does.
+    let operations = mount::patch(namespace, &pod).map(|mut operations| {
+        operations.extend(exclude.then(|| exclude::patch(&pod)).into_iter().flatten());
+        operations
+    });
+    let patched = match operations {
         Ok(operations) if operations.is_empty() => return response,
         Ok(operations) => response.with_patch(json_patch::Patch(operations)).map_err(|error| error.to_string()),
         Err(doubt) => Err(doubt.to_string()),

@@ -1,10 +1,8 @@
 //! The page's benchmark: the real server on 2,000 notebooks and 200 open event streams, each figure beside a peer's.
 
-mod cast;
-mod figures;
+pub(super) mod cast;
 mod mix;
 mod peer;
-mod running;
 mod streams;
 mod visits;
 
@@ -15,10 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 
-use self::figures::Figures;
 use self::mix::Mix;
-use self::running::Running;
 use self::visits::Visits;
+use super::figures::Figures;
+use super::running::{self, Running};
 use crate::control_plane::ControlPlane;
 use crate::paths;
 
@@ -47,14 +45,14 @@ pub async fn run(server: &Path) -> Result<String> {
     cast::write(&client).await?;
 
     tracing::info!("pages, with no stream open");
-    let page = Running::start(&server, &plane.kubeconfig, &state).await?;
+    let page = Running::start_page(&server, &plane.kubeconfig, &state).await?;
     let visits = Visits::start(&page, &state).await?;
     latencies(&visits, "", &mut figures).await?;
     drop((visits, page));
 
     // A process that has not rendered a large page before: what streams cost would vanish in what it kept of that.
     tracing::info!("streams");
-    let page = Running::start(&server, &plane.kubeconfig, &state).await?;
+    let page = Running::start_page(&server, &plane.kubeconfig, &state).await?;
     let visits = Visits::start(&page, &state).await?;
     with_streams(&client, &page, &visits, &mut figures).await?;
     figures.finish(&folder.join("page.json"))

@@ -12,6 +12,7 @@ mod lab;
 mod mirrors;
 mod notebook;
 mod resilience;
+mod security;
 mod session;
 mod tidy;
 mod users;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Trouble;
+use super::{MeshFact, Trouble};
 use crate::key::{Fingerprint, PublicKey};
 use crate::name::{Label, NotebookId};
 use crate::person::{Person, Role};
@@ -156,8 +156,42 @@ pub enum Fact {
     /// All namespaces where an admin of Fairlead switched SSH off. Rows, as keys are.
     #[serde(skip)]
     Switches(BTreeSet<Label>),
+    /// What policies depend on. No picture has it: whoever writes policies has listed it.
+    #[serde(skip)]
+    Mesh(MeshFact),
     /// The complete list of a kind: what is not in it is gone.
     All(Kind, Vec<Fact>),
+}
+
+impl Fact {
+    /// The namespace that a fact is about: of a Profile the one of its name.
+    pub(super) const fn namespace(&self) -> Option<&Label> {
+        match self {
+            Self::Profile(name, _) | Self::Namespace(name, _) | Self::Member(name, ..) | Self::Pod(name, ..) => {
+                Some(name)
+            }
+            Self::Notebook(id, _) => Some(&id.namespace),
+            Self::StatefulSet(_, Some(set)) => Some(&set.namespace),
+            Self::StatefulSet(_, None)
+            | Self::Taken(..)
+            | Self::Keys(..)
+            | Self::Troubles(_)
+            | Self::Switches(_)
+            | Self::Mesh(_)
+            | Self::All(..) => None,
+        }
+    }
+
+    /// What tells the object of a fact from others of its kind.
+    pub(super) fn object(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Profile(name, _) | Self::Namespace(name, _) => Some(("", name.as_str())),
+            Self::Member(namespace, name, _) | Self::Pod(namespace, name, _) => Some((namespace.as_str(), name)),
+            Self::Notebook(id, _) => Some((id.namespace.as_str(), id.name.as_str())),
+            Self::StatefulSet(name, _) | Self::Taken(name, _) => Some(("", name)),
+            Self::Keys(..) | Self::Troubles(_) | Self::Switches(_) | Self::Mesh(_) | Self::All(..) => None,
+        }
+    }
 }
 
 /// What [`Fact::All`] lists.

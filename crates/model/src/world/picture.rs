@@ -2,44 +2,50 @@
 
 use std::collections::BTreeMap;
 
+use super::space::Space;
 use super::{Fact, Kind, World};
 use crate::name::Label;
 
 impl World {
-    /// The complete list of each kind: applied to any world, they make the cluster's part of it this one.
+    /// The complete list of each kind, one after the other: applied to any world, they make the cluster's part of it
+    /// this one.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        Kind::ALL.into_iter().map(|kind| Fact::All(kind, self.facts_of(kind)))
+    }
+
+    /// Whether the cluster is the same in both: then their pictures are.
     #[must_use]
-    pub fn facts(&self) -> Vec<Fact> {
-        Kind::ALL.into_iter().map(|kind| Fact::All(kind, self.facts_of(kind))).collect()
+    pub fn same_cluster(&self, other: &Self) -> bool {
+        self.spaces == other.spaces && self.taken == other.taken
     }
 
     fn facts_of(&self, kind: Kind) -> Vec<Fact> {
-        let taken = |prefix: &str| {
-            let whose = self.taken.iter().filter(|(whose, _)| whose.starts_with(prefix));
-            whose.map(|(whose, addresses)| Fact::Taken(whose.clone(), addresses.clone())).collect()
-        };
+        if matches!(kind, Kind::Node | Kind::Service) {
+            let taken = self.taken.of(kind);
+            return taken.map(|(whose, addresses)| Fact::Taken(whose.clone(), addresses.clone())).collect();
+        }
+        self.spaces.iter().flat_map(|(name, space)| space.facts(kind, name)).collect()
+    }
+}
+
+impl Space {
+    fn facts(&self, kind: Kind, name: &Label) -> Vec<Fact> {
         match kind {
-            Kind::Profile => list(&self.profiles, Fact::Profile),
-            Kind::Namespace => list(&self.namespaces, Fact::Namespace),
-            Kind::Member => list_below(&self.members, Fact::Member),
+            Kind::Profile => self.profile.iter().map(|it| Fact::Profile(name.clone(), Some(it.clone()))).collect(),
+            Kind::Namespace => {
+                self.namespace.iter().map(|it| Fact::Namespace(name.clone(), Some(it.clone()))).collect()
+            }
+            Kind::Member => list(&self.members, |key, value| Fact::Member(name.clone(), key, value)),
             Kind::Notebook => list(&self.notebooks, Fact::Notebook),
             Kind::StatefulSet => list(&self.stateful_sets, Fact::StatefulSet),
-            Kind::Pod => list_below(&self.pods, Fact::Pod),
-            Kind::Node => taken("node "),
-            Kind::Service => taken("service "),
+            Kind::Pod => list(&self.pods, |key, value| Fact::Pod(name.clone(), key, value)),
+            Kind::Node | Kind::Service => Vec::new(),
         }
     }
 }
 
 fn list<K: Clone, V: Clone>(map: &BTreeMap<K, V>, fact: impl Fn(K, Option<V>) -> Fact) -> Vec<Fact> {
     map.iter().map(|(key, value)| fact(key.clone(), Some(value.clone()))).collect()
-}
-
-fn list_below<V: Clone>(
-    map: &BTreeMap<Label, BTreeMap<String, V>>,
-    fact: impl Fn(Label, String, Option<V>) -> Fact,
-) -> Vec<Fact> {
-    let all = map.iter().flat_map(|(namespace, below)| below.iter().map(move |(name, value)| (namespace, name, value)));
-    all.map(|(namespace, name, value)| fact(namespace.clone(), name.clone(), Some(value.clone()))).collect()
 }
 
 #[cfg(test)]
@@ -92,13 +98,13 @@ mod tests {
         ] {
             world.apply(fact);
         }
-        let json = serde_json::to_string(&world.facts()).unwrap();
+        let json = serde_json::to_string(&world.facts().collect::<Vec<_>>()).unwrap();
         let mut again = World::default();
         again.apply(Fact::Profile(label("gone"), Some(Profile { owner: None })));
         for fact in serde_json::from_str::<Vec<Fact>>(&json).unwrap() {
             again.apply(fact);
         }
-        assert_eq!(again.facts(), world.facts());
+        assert!(again.facts().eq(world.facts()));
         assert!(Kind::ALL.iter().all(|kind| (world.listings(*kind), again.listings(*kind)) == (0, 1)));
         assert!(!again.knows_keys());
         again.apply(Fact::Keys(Vec::new(), BTreeMap::new()));
@@ -119,7 +125,7 @@ mod tests {
         assert_eq!((world.troubles(&id("ml")).count(), world.troubles(&id("gpu")).count()), (0, 1));
         assert!(!world.is_switched_off(&label("team-a")) && world.is_switched_off(&label("team-b")));
         let mut again = World::default();
-        world.facts().into_iter().for_each(|fact| again.apply(fact));
+        world.facts().for_each(|fact| again.apply(fact));
         assert!(!again.knows_switches() && !again.is_switched_off(&label("team-b")));
         assert_eq!(again.troubles(&id("gpu")).count(), 0);
     }

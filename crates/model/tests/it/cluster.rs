@@ -61,6 +61,12 @@ impl Cluster {
         self
     }
 
+    /// These confirmed keys and no others, by whose they are and their numbers.
+    pub(crate) fn keys<'a>(&mut self, all: impl Iterator<Item = (&'a str, u8)>) {
+        self.keys = all.map(|(name, number)| Key { person: person(name), public: key(number) }).collect();
+        self.world.apply(Fact::Keys(self.keys.clone(), [].into()));
+    }
+
     /// A confirmed key.
     pub(crate) fn key(&mut self, name: &str, number: u8) -> &mut Self {
         self.keys.push(Key { person: person(name), public: key(number) });

@@ -3,6 +3,8 @@
 mod cluster;
 mod keys;
 mod matrix;
+mod mesh;
+mod network;
 mod objects;
 mod reference;
 mod states;

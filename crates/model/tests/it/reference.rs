@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlead_model::access;
+use fairlead_model::{Fact, World, access, plan, state};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ enum Step {
     Set(usize, usize, bool),
     Pod(usize, usize, usize, usize, bool, bool),
     Switch(usize, bool),
+    Key(usize, u8, bool),
+    /// Everything is listed again, as after a watch broke.
+    Relist,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -39,6 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(a, b, c, d)| Step::Notebook(a, b, c, d)),
         (space.clone(), book.clone(), prop::bool::weighted(0.8)).prop_map(|(a, b, c)| Step::Set(a, b, c)),
         (space.clone(), prop::bool::weighted(0.1)).prop_map(|(a, b)| Step::Switch(a, b)),
+        (who, 1..4_u8, prop::bool::weighted(0.7)).prop_map(|(a, b, c)| Step::Key(a, b, c)),
+        Just(Step::Relist),
         (space.clone(), book, space, 1..3_usize, prop::bool::weighted(0.1), prop::bool::weighted(0.7))
             .prop_map(|(a, b, c, d, e, f)| Step::Pod(a, b, c, d, e, f)),
     ]
@@ -56,6 +61,22 @@ struct Plain {
     pods: BTreeMap<(usize, usize, usize), (usize, bool)>,
     /// Where an admin of Fairlead switched SSH off.
     switches: BTreeSet<usize>,
+    /// Whose each key is.
+    keys: BTreeMap<u8, Option<usize>>,
+}
+
+/// All that anybody can see of a namespace: who is what in it, and of each notebook the line of each key, how it
+/// stands, and who may reach what.
+fn seen(world: &World, space: usize) -> String {
+    let people: Vec<_> = world.people_of(&id(SPACES[space], "any").namespace).into_iter().collect();
+    let notebook = |book: &str| {
+        let id = id(SPACES[space], book);
+        let decided: Vec<_> = PEOPLE.iter().map(|who| access::decide(world, &person(who), &id)).collect();
+        let pods: Vec<_> = world.pods_of(&id).collect();
+        let (text, state) = (plan::authorized_keys(world, &id), state::state(world, &id));
+        format!("{:?} {state:?} {decided:?} {pods:?}\n{text}", world.notebook(&id))
+    };
+    format!("{people:?}\n{}", NOTEBOOKS.map(notebook).join("\n"))
 }
 
 impl Plain {
@@ -73,6 +94,11 @@ impl Plain {
 
 fn play(steps: &[Step]) -> (Cluster, Plain) {
     let (mut cluster, mut plain) = (Cluster::default(), Plain::default());
+    play_on(&mut cluster, &mut plain, steps);
+    (cluster, plain)
+}
+
+fn play_on(cluster: &mut Cluster, plain: &mut Plain, steps: &[Step]) {
     for step in steps {
         let (object, there): (Value, bool) = match *step {
             Step::Profile(space, who, there) => {
@@ -117,6 +143,20 @@ fn play(steps: &[Step]) -> (Cluster, Plain) {
                 cluster.switched_off(&off);
                 continue;
             }
+            Step::Key(who, number, there) => {
+                // A key is one person's.
+                plain.keys.insert(number, there.then_some(who));
+                let keys = plain.keys.iter().filter_map(|(number, who)| Some((PEOPLE[(*who)?], *number)));
+                cluster.keys(keys);
+                continue;
+            }
+            Step::Relist => {
+                let facts: Vec<Fact> = cluster.world.facts().collect();
+                for fact in facts {
+                    cluster.world.apply(fact);
+                }
+                continue;
+            }
         };
         if there {
             cluster.see(&object)
@@ -124,7 +164,6 @@ fn play(steps: &[Step]) -> (Cluster, Plain) {
             cluster.lose(&object)
         };
     }
-    (cluster, plain)
 }
 
 fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
@@ -144,6 +183,77 @@ proptest! {
             let decided = access::decide(&cluster.world, &person(PEOPLE[who]), &target);
             prop_assert_eq!(decided.is_ok(), plain.allows(space, book, who), "{} to {}: {:?}", PEOPLE[who], target, decided);
         }
+    }
+
+    #[test]
+    fn what_a_history_left_is_what_its_objects_make(steps in prop::collection::vec(step(), 0..160)) {
+        let world = play(&steps).0.world;
+        let mut again = World::default();
+        world.facts().for_each(|fact| again.apply(fact));
+        prop_assert!(again.same_cluster(&world), "{again:?}\nis not\n{world:?}");
+    }
+
+    #[test]
+    fn where_two_snapshots_are_said_to_be_alike_they_are(
+        steps in prop::collection::vec(step(), 0..80), more in prop::collection::vec(step(), 0..8),
+    ) {
+        let (mut cluster, mut plain) = play(&steps);
+        let before = cluster.world.clone();
+        play_on(&mut cluster, &mut plain, &more);
+        let changed = cluster.world.changed_since(&before);
+        for space in (0..SPACES.len()).filter(|space| !changed.contains(&id(SPACES[*space], "any").namespace)) {
+            prop_assert_eq!(seen(&cluster.world, space), seen(&before, space));
+        }
+    }
+}
+
+type Change<'a> = &'a dyn Fn(&mut Cluster);
+
+#[test]
+fn a_change_is_of_one_namespace_or_of_its_people() {
+    let mut cluster = Cluster::default();
+    for (space, owner, other) in [("team-a", "alice", "bob"), ("team-b", "bob", "carol"), ("team-c", "carol", "dave")] {
+        cluster.profile(space, owner).see(&binding(space, other, "edit")).notebook(space, "ml", "10.1.0.1");
+    }
+    cluster.switched_off(&[]).keys([("alice", 1), ("bob", 2)].into_iter());
+    let changes = |cluster: &mut Cluster, change: &dyn Fn(&mut Cluster)| {
+        let before = cluster.world.clone();
+        change(cluster);
+        let changed = cluster.world.changed_since(&before);
+        changed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let moved = pod("team-b", "ml-0", "set-team-b-ml", "10.1.0.9");
+    let service =
+        json!({"kind": "Service", "metadata": {"name": "s", "namespace": "x"}, "spec": {"clusterIPs": ["10.1.0.9"]}});
+    let all: [(&str, Change<'_>); 10] = [
+        ("team-b", &|cluster| {
+            cluster.see(&moved);
+        }),
+        // Known already, or listed again.
+        ("", &|cluster| {
+            cluster.see(&moved);
+        }),
+        ("", &|cluster| play_on(cluster, &mut Plain::default(), &[Step::Relist])),
+        // A key: where its person works.
+        ("team-a team-b", &|cluster| cluster.keys([("alice", 1), ("bob", 2), ("bob", 3)].into_iter())),
+        ("team-a", &|cluster| cluster.keys([("bob", 2), ("bob", 3)].into_iter())),
+        ("", &|cluster| cluster.keys([("bob", 2), ("bob", 3)].into_iter())),
+        ("team-c", &|cluster| {
+            cluster.lose(&binding("team-c", "dave", "edit"));
+        }),
+        ("team-a", &|cluster| {
+            cluster.switched_off(&["team-a"]);
+        }),
+        // A Pod with the address of a Service.
+        ("team-b", &|cluster| {
+            cluster.see(&service);
+        }),
+        ("team-c", &|cluster| {
+            cluster.see(&notebook("team-c", "new", &json!({})));
+        }),
+    ];
+    for (number, (expected, change)) in all.into_iter().enumerate() {
+        assert_eq!(changes(&mut cluster, change), expected, "change {number}");
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use fairlead_model::HostSuffix;
 
 use crate::check::{self, Check, PageCheck};
-use crate::settings::{Cluster, Database, SshDefault};
+use crate::settings::{Cluster, Database, Mesh, Part, SshDefault};
 use crate::store::Store;
 use crate::{clock, cluster};
 
@@ -18,12 +18,18 @@ pub struct CheckArgs {
     database: Database,
     #[command(flatten)]
     cluster: Cluster,
+    /// As `serve` has it where this is called: what is needed there is looked at
+    #[arg(long, env = "FAIRLEAD_PARTS", value_delimiter = ',', default_values = ["operator", "webhook", "gateway", "page"])]
+    parts: Vec<Part>,
     /// What every notebook's host name ends in
     #[arg(long, env = "FAIRLEAD_HOST_SUFFIX", default_value = "notebook")]
     host_suffix: String,
     /// As `serve` has it
     #[arg(long, env = "FAIRLEAD_SSH", default_value = "opt-out")]
     ssh: SshDefault,
+    /// As `serve` has them
+    #[command(flatten)]
+    mesh: Mesh,
     /// The page's address through the ingress, to see that nobody there says who they are: `https://HOST/fairlead`
     #[arg(long)]
     page_url: Option<String>,
@@ -60,7 +66,9 @@ pub async fn run(args: CheckArgs) -> Result<()> {
         group: args.page_admin_group_header.zip(args.page_admin_group),
     });
     let namespace = args.cluster.namespace;
-    let check = Check { client, store, namespace, suffix, ssh: args.ssh, page, now: clock::now };
+    let mesh = args.mesh.planned(&namespace);
+    let parts = args.parts;
+    let check = Check { client, store, namespace, suffix, ssh: args.ssh, mesh, parts, page, now: clock::now };
     let findings = check.run(notebook.as_ref()).await;
     if !check::write(&findings, &mut stdout().lock())? {
         bail!("something keeps people out: see the lines with FAIL");

@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod check;
 pub mod config;
+pub mod database;
 mod import;
 pub mod keys;
 

@@ -1,14 +1,16 @@
-//! Is the installation whole: API server, kinds, rights, webhook, identity, database.
+//! Is the installation whole: API server, kinds, rights, webhook, database, identity.
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 
-use super::{Check, Finding, policies};
+use super::{Check, Finding, policies, replicas};
 use crate::cluster::{self, KubeflowKind};
 use crate::identity_store::{self, IdentityStore};
-use crate::rights::{RIGHTS, Right, Scope};
+use crate::rights::{Right, Scope, rights_of};
+use crate::settings::Part;
+use crate::store::Store;
 use crate::watch::chain;
 use crate::webhook::{certificate, registration};
 
@@ -26,12 +28,29 @@ pub(super) async fn look(check: &Check) -> Vec<Finding> {
     for kind in [cluster::NOTEBOOK, cluster::PROFILE] {
         findings.push(look_at_kind(check, kind).await);
     }
-    for right in RIGHTS {
+    for right in rights_of(&check.parts) {
         findings.push(look_at_right(check, right).await);
     }
-    findings.push(look_at_webhook(check).await);
-    findings.extend(look_at_identity(check).await);
-    findings.extend(policies::look_at_installation(check).await);
+    findings.push(replicas::look_at_gateways(check).await);
+    if check.parts.contains(&Part::Webhook) {
+        findings.push(look_at_webhook(check).await);
+    }
+    let store = match &check.store {
+        Ok(store) => store,
+        Err(error) => {
+            let what = format!("the database does not open: {error:#}");
+            findings.push(Finding::fail(what, "look at --database; SQLite is a file on the server's own volume"));
+            return findings;
+        }
+    };
+    findings.push(Finding::ok("the database opens"));
+    // The others may read neither Secrets nor policies.
+    if check.parts.contains(&Part::Operator) {
+        findings.push(replicas::look_at_leader(check).await);
+        findings.push(look_at_identity(check, store).await);
+        findings.push(replicas::look_at_front(check).await);
+        findings.extend(policies::look_at_installation(check).await);
+    }
     findings
 }
 
@@ -82,7 +101,7 @@ async fn look_at_right(check: &Check, right: &Right) -> Finding {
     if missing.is_empty() {
         return Finding::ok(format!("may {what}"));
     }
-    let fix = "apply deploy/base again, and run this as Fairlead's ServiceAccount";
+    let fix = "apply the manifests again, and run this in a Pod of Fairlead or with its --parts and ServiceAccount";
     Finding::fail(format!("may not {}: needed to {what}", missing.join(", ")), fix)
 }
 
@@ -111,21 +130,14 @@ async fn look_at_webhook(check: &Check) -> Finding {
     }
 }
 
-async fn look_at_identity(check: &Check) -> Vec<Finding> {
-    let store = match &check.store {
-        Ok(store) => store,
-        Err(error) => {
-            let what = format!("the database does not open: {error:#}");
-            return vec![Finding::fail(what, "look at --database; SQLite is a file on the server's own volume")];
-        }
-    };
+async fn look_at_identity(check: &Check, store: &Store) -> Finding {
     let known = match store.authority().await {
         Ok(known) => known,
-        Err(error) => return vec![Finding::fail(format!("the database: {error:#}"), "is it up?")],
+        Err(error) => return Finding::fail(format!("the database: {error:#}"), "is it up?"),
     };
     let identity = IdentityStore::new(check.client.clone(), &check.namespace, store.clone()).load().await;
     let backup = format!("kubectl apply -f BACKUP-OF-{}.yaml", identity_store::SECRET);
-    let finding = match (identity, known) {
+    match (identity, known) {
         (Ok(identity), Some(known)) if !identity.public_lines().contains(&known) => {
             Finding::fail(format!("the database belongs to another host CA: `{known}`"), backup)
         }
@@ -136,6 +148,5 @@ async fn look_at_identity(check: &Check) -> Vec<Finding> {
         (Ok(_), _) => Finding::ok("host CA and master secret are there"),
         (Err(error), None) => Finding::warn(format!("{error:#}").replace('\n', "; "), "start the server once"),
         (Err(error), Some(_)) => Finding::fail(format!("{error:#}").replace('\n', "; "), backup),
-    };
-    vec![Finding::ok("the database opens"), finding]
+    }
 }

@@ -3,6 +3,7 @@
 mod authorization;
 mod mesh;
 mod network;
+mod own;
 mod peers;
 mod told;
 mod way;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use fairlead_model::NotebookId;
 use fairlead_model::access::SSHD_PORT;
+use fairlead_model::plan::mesh::{GATEWAY_LABEL, Mode};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
@@ -38,6 +40,7 @@ pub(super) async fn look_at_installation(check: &Check) -> Vec<Finding> {
         findings.push(Finding::ok("there is no mesh: the cluster has no policies of Istio"));
         return findings;
     }
+    findings.push(own::look_at_installation(check).await);
     findings.push(match peers {
         Ok(policies) => told::peers_of_all(peers::judge(&policies.unwrap_or_default(), ROOT, &Labels::new())),
         Err(error) => told::unlisted(PEERS, &error),
@@ -66,12 +69,22 @@ pub(super) async fn look_at_notebook(check: &Check, id: &NotebookId, name: &str,
     };
     let sources = sources(check).await;
     let networks: Api<NetworkPolicy> = Api::namespaced(check.client.clone(), space);
-    let mut findings = vec![match networks.list(&ListParams::default()).await {
-        Ok(policies) => told::networks(network::judge(&policies.items, &pod, &sources), id, &sources),
-        Err(error) => told::unlisted("NetworkPolicy", &error),
-    }];
+    let mut findings = Vec::new();
+    match networks.list(&ListParams::default()).await {
+        Ok(policies) => {
+            findings.push(told::networks(network::judge(&policies.items, &pod, &sources), id, &sources));
+            findings.extend(own::network(check, id, &policies.items));
+        }
+        Err(error) => findings.push(told::unlisted("NetworkPolicy", &error)),
+    }
     match mesh::guard(&pod) {
-        Guard::Sidecar => findings.extend(look_at_mesh(check, id, &pod, &sources).await),
+        Guard::Sidecar => {
+            findings.extend(own::not_excluded(check));
+            findings.extend(look_at_mesh(check, id, &pod, &sources).await);
+            if check.mesh.mode == Mode::Policies {
+                findings.push(own::authorizations(check, id).await);
+            }
+        }
         guard => findings.push(told::guard(guard, name)),
     }
     let own = ip(&pod).and_then(own_address);
@@ -120,7 +133,12 @@ async fn sources(check: &Check) -> Vec<Source> {
     };
     let pods: Api<Pod> = Api::namespaced(check.client.clone(), &check.namespace);
     let labelled = ListParams::default().labels("app.kubernetes.io/name=fairlead");
-    let pods = pods.list(&labelled).await.map(|found| found.items).unwrap_or_default();
+    let mut pods = pods.list(&labelled).await.map(|found| found.items).unwrap_or_default();
+    // Where operator and gateways are Pods of their own, the operator's dial nobody.
+    let dials = |pod: &Pod| pod.labels().get(GATEWAY_LABEL).is_some_and(|word| word == "true");
+    if pods.iter().any(dials) {
+        pods.retain(dials);
+    }
     let running = pods.into_iter().filter_map(|pod| {
         let ip = ip(&pod)?;
         Some(Source { labels: Some(pod.labels().clone()), ip: Some(ip), ..unknown.clone() })

@@ -11,9 +11,13 @@ use tracing::error;
 use super::commands::{Command, HELP};
 use super::connection::Connection;
 use super::keys;
+use crate::{clock, known_hosts};
 
 /// Where `config` tells people to keep the gateway's and the notebooks' known hosts.
 const KNOWN_HOSTS: &str = "~/.ssh/fairlead_known_hosts";
+
+/// What stands in place of the keys to refuse that are not known, as a comment in `known_hosts`.
+const INCOMPLETE: &str = "# the database does not answer: ask again later for the host keys to refuse\n";
 
 /// An answer.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,7 +40,13 @@ struct Line {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// Whether a session keeps Kubeflow's culler away: never, it asks Jupyter alone.
+    ssh_counts_as_activity: bool,
 }
+
+/// To standard error, so that what reads the list is not disturbed.
+const CULLING: &str =
+    "note: Kubeflow's culler, where it is on, does not see SSH and may stop a notebook that you are in\n";
 
 impl Answer {
     pub(super) fn of(out: String) -> Self {
@@ -62,7 +72,7 @@ pub(super) async fn answer(connection: &Connection, command: Command) -> Answer 
     match person {
         (person, Command::Whoami) => Answer::of(format!("{person}\n{}\n", connection.key)),
         (person, Command::Ls { json }) => ls(connection, person, json),
-        (_, Command::Config) => Answer::of(config(connection)),
+        (person, Command::Config) => Answer::of(config(connection, person).await),
         (person, Command::KeysList { json }) => keys::list(connection, person, json).await,
         (person, Command::KeysAdd { line }) => keys::add(connection, person, &line.unwrap_or_default()).await,
         (person, Command::KeysRemove { key }) => keys::remove(connection, person, &key).await,
@@ -85,6 +95,7 @@ fn ls(connection: &Connection, person: &Person, json: bool) -> Answer {
             role: role.word(),
             state: state.map_or("viewer", State::word),
             reason: denied.map(Denied::told).or(state.and_then(State::told)),
+            ssh_counts_as_activity: false,
         }
     };
     let mine = |world: &World, id| world.role(person, id);
@@ -97,19 +108,31 @@ fn ls(connection: &Connection, person: &Person, json: bool) -> Answer {
         return Answer::of("no notebooks in your profiles yet\n".to_owned());
     }
     let width = lines.iter().map(|line| line.host.len()).max().unwrap_or_default();
-    Answer::of(lines.iter().fold(String::new(), |mut out, line| {
+    let out = lines.iter().fold(String::new(), |mut out, line| {
         let state = line.reason.unwrap_or(line.state);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{:width$}  {:5}  {state}", line.host, line.role);
         out
-    }))
+    });
+    // It matters to those who can be in one.
+    let reachable = lines.iter().any(|line| line.reason.is_none());
+    let err = if reachable { CULLING.to_owned() } else { String::new() };
+    Answer { out, err, status: 0 }
 }
 
 /// A file for `~/.ssh` that is its own instruction.
-fn config(connection: &Connection) -> String {
-    let settings = &connection.shared.settings;
+async fn config(connection: &Connection, person: &Person) -> String {
+    let shared = &connection.shared;
+    let settings = &shared.settings;
     let (host, port) = (settings.address.host(), settings.address.port());
-    let known = connection.shared.known_hosts.borrow().trim_end().replace('\n', "\n#");
+    let (authorities, world) = (shared.known_hosts.borrow().clone(), shared.worlds.borrow().clone());
+    let lines = known_hosts::of(person, &authorities, &settings.suffix, &world, &shared.store, clock::now()).await;
+    let known = lines.unwrap_or_else(|error| {
+        // Nobody has to wait for the database to get in: what it adds is said to be missing.
+        error!(error = format!("{error:#}"), "`config` needs the database");
+        authorities + INCOMPLETE
+    });
+    let known = known.trim_end().replace('\n', "\n#");
     let config = ssh_config(&settings.address, &settings.suffix, None, Some(KNOWN_HOSTS));
     format!(
         "# How to set this up:\n\

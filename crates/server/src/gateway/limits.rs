@@ -76,7 +76,7 @@ impl Default for Limits {
             // Three in 30 s each notice a lost laptop in two minutes, and survive a change of Wi-Fi.
             keep_alive: Duration::from_secs(30),
             keep_alive_count: 3,
-            // Three of them fit into the minute after which a gateway counts as lost.
+            // After three that did not come another gateway counts it as lost.
             beat: Duration::from_secs(20),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use fairlead_model::{Grant, NotebookId, Person, World, access};
+use fairlead_model::{Grant, NotebookId, Person, Time, World, access};
 use russh::Channel;
 use russh::server::{ChannelOpenHandle, Msg};
 use tokio::io::AsyncReadExt as _;
@@ -92,6 +92,8 @@ pub(super) async fn open(
             client: connection.client.clone(),
             at: now(),
         };
+        // Its end is told by how long it was: the wall clock may be set meanwhile, and it would end before it began.
+        let (start, at) = (Instant::now(), session.at);
         // Before it can be seen: somebody may ask for its end at once.
         let mut live = shared.live.enter(&id);
         shared.recorder.begin(session).await;
@@ -107,7 +109,8 @@ pub(super) async fn open(
         drop(live);
         let (up, down) = traffic.now();
         info!(reason = why.logged(), bytes_up = up, bytes_down = down, "session ends");
-        shared.recorder.end(SessionEnd { id, at: now(), bytes_up: up, bytes_down: down, reason: why.reason() });
+        let at = Time(at.0.saturating_add(i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX)));
+        shared.recorder.end(SessionEnd { id, at, bytes_up: up, bytes_down: down, reason: why.reason() });
         shared.metrics.sessions_active.dec();
         shared.metrics.sessions_ended.get_or_create(&Outcome { outcome: why.word() }).inc();
         if why.is_cut() {

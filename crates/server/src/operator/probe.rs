@@ -13,16 +13,16 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::greeting;
 
-/// Between two tries.
+/// Between the first two tries.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same for a Pod that was reported to have none, as so many times what it had to show one: a policy that kept
 /// Fairlead out may go.
 const SELDOM: u32 = 5;
-/// At most this many Pods are dialled at once.
+/// At most this many Pods are dialled, or asked the API server about, at once.
 const AT_ONCE: usize = 16;
 
-/// What a probe found: the Pod's UID and whether it greeted.
-pub(super) type Found = (Uid, bool);
+/// What a probe found: the notebook, its Pod's UID and whether that greeted.
+pub(super) type Found = (NotebookId, Uid, bool);
 
 /// Dials Pods, each in a task of its own, and reports what it found.
 pub(super) struct Prober {
@@ -59,21 +59,27 @@ impl Prober {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), id.namespace.as_str());
         let (id, patience, now) = (id.clone(), self.patience, self.now);
         let (places, found) = (self.places.clone(), self.found.clone());
-        tokio::spawn(async move {
+        let over = found.clone();
+        let dial = async move {
             let mut reported = false;
+            let mut pause = PAUSE.min(patience);
             loop {
                 let Ok(place) = places.acquire().await else { return };
                 let greeted = greeting::read(candidate.address).await;
-                drop(place);
-                let Err(error) = greeted else { break drop(found.send((candidate.uid, true)).await) };
+                let Err(error) = greeted else {
+                    drop(place);
+                    break drop(found.send((id, candidate.uid, true)).await);
+                };
                 tracing::debug!(notebook = %id, %error, "no greeting yet");
                 // Its image may still be on the way: only a container that has run for a while has no sshd.
-                match pods.get_opt(&candidate.name).await {
+                let pod = pods.get_opt(&candidate.name).await;
+                drop(place);
+                match pod {
                     Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&candidate.uid) => {
                         let without = ran(&pod, id.name.as_str(), now()).is_some_and(|ran| ran >= patience);
                         if without && !reported {
                             reported = true;
-                            if found.send((candidate.uid.clone(), false)).await.is_err() {
+                            if found.send((id.clone(), candidate.uid.clone(), false)).await.is_err() {
                                 return;
                             }
                         }
@@ -81,8 +87,14 @@ impl Prober {
                     Ok(_) => return,
                     Err(error) => tracing::debug!(notebook = %id, %error, "reading the Pod"),
                 }
-                tokio::time::sleep(if reported { patience * SELDOM } else { PAUSE.min(patience) }).await;
+                tokio::time::sleep(if reported { patience * SELDOM } else { pause }).await;
+                // A policy that keeps Fairlead out does so from all at once: few tries, and still some until it is said.
+                pause = (pause * 2).min(patience / 4).max(PAUSE.min(patience));
             }
+        };
+        // Nobody hears it any more where this process no longer leads.
+        tokio::spawn(async move {
+            tokio::select! { () = dial => {} () = over.closed() => {} }
         });
     }
 }

@@ -102,24 +102,27 @@ impl Teller {
     }
 
     /// Says what is new of `troubles`, which are all there are of this notebook now. What went away may come back and
-    /// is said again then.
-    pub(super) async fn tell(&mut self, id: &NotebookId, uid: &str, troubles: BTreeSet<Trouble>, now: Time) {
+    /// is said again then. Whether all is said.
+    pub(super) async fn tell(&mut self, id: &NotebookId, uid: &str, troubles: BTreeSet<Trouble>, now: Time) -> bool {
         let before = self.told.remove(id).unwrap_or_default();
         let mut told = BTreeSet::new();
+        let count = troubles.len();
         for trouble in troubles {
             let cause = (uid.to_owned(), trouble);
             if before.contains(&cause) || self.say(id, uid, &cause.1, now).await {
                 told.insert(cause);
             }
         }
+        let all = told.len() == count;
         if !told.is_empty() {
             self.told.insert(id.clone(), told);
         }
+        all
     }
 
-    /// Forgets notebooks that are gone.
-    pub(super) fn retain(&mut self, there: impl Fn(&NotebookId) -> bool) {
-        self.told.retain(|id, _| there(id));
+    /// Forgets a notebook that is gone.
+    pub(super) fn forget(&mut self, id: &NotebookId) {
+        self.told.remove(id);
     }
 
     /// Says one thing now; whether that has worked.

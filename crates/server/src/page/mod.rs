@@ -37,8 +37,8 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect};
 use axum_server::accept::DefaultAcceptor;
-use fairlead_model::HostSuffix;
 use fairlead_model::client_config::GatewayAddress;
+use fairlead_model::{HostSuffix, Person};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,7 @@ use crate::ledger::Worlds;
 use crate::limited::Limited;
 use crate::recorder::Recorder;
 use crate::store::Store;
+use crate::{clock, known_hosts};
 
 /// How much a request's body may have: a few keys with long comments, not a flood of them.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -107,6 +108,12 @@ impl Page {
         let (streams, reads, pace) = (streams::Streams::default(), reads::Reads::default(), pace::Pace::default());
         let seal = html::Seal::new(&settings.trust);
         Self { worlds, store, recorder, known_hosts, gateway, suffix, settings, board, streams, pace, reads, seal }
+    }
+
+    /// The lines of `known_hosts` that one person's clients should have now.
+    async fn known_hosts_of(&self, person: &Person) -> Result<String> {
+        let (authorities, world) = (self.known_hosts.borrow().clone(), self.worlds.borrow().clone());
+        known_hosts::of(person, &authorities, &self.suffix, &world, &self.store, clock::now()).await
     }
 
     /// Serves until `stop`.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use super::identity_side::Showing;
 use crate::gateway::{self, Gateway};
-use crate::identity_store::{Identity, gateway_identity, known_hosts};
+use crate::gateway_identity::Shown;
 use crate::ledger::Worlds;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
@@ -27,24 +26,15 @@ pub(super) struct GatewaySide {
 
 impl GatewaySide {
     /// Runs until asked to stop, and until the sessions of then have had their time to end.
-    pub(super) async fn run(self, settings: Settings, identity: watch::Receiver<Arc<Identity>>) -> Result<()> {
+    pub(super) async fn run(self, settings: Settings, showing: Showing) -> Result<()> {
         let Self { store, mut worlds, recorder, metrics, readiness, stop } = self;
         readiness.wait_for("gateway", "the gateway does not listen yet");
-        match stop.run_until_cancelled(may_decide(&readiness, &mut worlds)).await {
-            None => return Ok(()),
-            Some(known) => known?,
-        }
+        let known = async { may_decide(&readiness, &mut worlds).await.and(showing.known().await) };
+        let Some(known) = stop.run_until_cancelled(known).await else { return Ok(()) };
+        let Shown { host, known_hosts } = known?;
         let listen = settings.gateway_listen;
         let settings = gateway::Settings::read(&settings)?;
-        let gateway = Gateway {
-            worlds,
-            store,
-            recorder,
-            known_hosts: known_hosts(identity.clone(), settings.suffix.clone(), &stop),
-            identity: gateway_identity(identity, clock::now, &stop)?,
-            settings,
-            metrics,
-        };
+        let gateway = Gateway { worlds, store, recorder, identity: host, known_hosts, settings, metrics };
         let listener = super::bind(listen).await.context("opening the gateway's port")?;
         readiness.met("gateway");
         gateway.run(listener, stop).await

@@ -1,40 +1,60 @@
 //! The public host keys of notebooks, as the operator last wrote them into Secrets: who holds no master secret reads
-//! them here.
+//! them here. And those that they had before, for as long as a certificate for one may be valid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use fairlead_model::{NotebookId, PublicKey};
+use fairlead_model::identity::last_certificate_ends;
+use fairlead_model::{Label, NotebookId, PublicKey, Time};
 use sqlx::{AnyConnection, Connection as _};
 
 use super::Store;
 
+/// So many notebooks in one transaction: nobody else should wait long for SQLite's one writer, nor one call take too
+/// long where every key changes, as after the loss of a master secret.
+const AT_ONCE: usize = 200;
+/// At most so many keys for one answer, the newest: somebody's roles could come and go all day.
+const REVOKED: i64 = 1_000;
+
 impl Store {
-    /// Makes these all there are, by writing what differs.
-    pub async fn set_host_keys(&self, keys: &BTreeMap<NotebookId, PublicKey>) -> Result<()> {
-        let set = async |conn: &mut AnyConnection| {
-            let mut transaction = conn.begin_with(self.begin()).await?;
+    /// Notes the host keys of notebooks, by writing what differs. A notebook that is neither in `keys` nor in `there`
+    /// is gone. The key that one had before is revoked: its certificate stays valid for a while.
+    pub async fn set_host_keys(
+        &self,
+        keys: &BTreeMap<NotebookId, PublicKey>,
+        there: &BTreeSet<NotebookId>,
+        now: Time,
+    ) -> Result<()> {
+        let held = async |conn: &mut AnyConnection| {
+            sqlx::query("delete from revoked_host_keys where until <= $1").bind(now.0).execute(&mut *conn).await?;
             let sql = "select namespace, notebook, line from host_keys";
-            let rows: Vec<(String, String, String)> = sqlx::query_as(sql).fetch_all(&mut *transaction).await?;
-            let mut held: BTreeMap<(String, String), String> =
-                rows.into_iter().map(|(namespace, notebook, line)| ((namespace, notebook), line)).collect();
-            for (id, key) in keys {
-                if held.remove(&(id.namespace.to_string(), id.name.to_string())).as_deref() == Some(key.line()) {
-                    continue;
-                }
-                let sql = "insert into host_keys (namespace, notebook, line) values ($1, $2, $3)
-                    on conflict (namespace, notebook) do update set line = excluded.line";
-                let put = sqlx::query(sql).bind(id.namespace.as_str()).bind(id.name.as_str()).bind(key.line());
-                put.execute(&mut *transaction).await?;
-            }
-            for (namespace, notebook) in held.keys() {
-                let sql = "delete from host_keys where namespace = $1 and notebook = $2";
-                let delete = sqlx::query(sql).bind(namespace.as_str()).bind(notebook.as_str());
-                delete.execute(&mut *transaction).await?;
-            }
-            transaction.commit().await
+            sqlx::query_as::<_, (String, String, String)>(sql).fetch_all(conn).await
         };
-        self.call(set).await.context("writing host keys")
+        let rows = self.call(held).await.context("reading host keys")?;
+        let mut changes: Vec<(NotebookId, Option<&PublicKey>)> = Vec::new();
+        let mut known = BTreeSet::new();
+        for (namespace, notebook, line) in rows {
+            // A row that was written by hand is nobody's.
+            let Ok(id) = NotebookId::parse(&namespace, &notebook) else { continue };
+            match keys.get(&id) {
+                Some(key) if key.line() == line => {}
+                None if there.contains(&id) => {}
+                key => changes.push((id.clone(), key)),
+            }
+            known.insert(id);
+        }
+        changes.extend(keys.iter().filter(|(id, _)| !known.contains(*id)).map(|(id, key)| (id.clone(), Some(key))));
+        for some in changes.chunks(AT_ONCE) {
+            let set = async |conn: &mut AnyConnection| {
+                let mut transaction = conn.begin_with(self.begin()).await?;
+                for (id, key) in some {
+                    change(&mut transaction, id, *key, last_certificate_ends(now)).await?;
+                }
+                transaction.commit().await
+            };
+            self.call(set).await.context("writing host keys")?;
+        }
+        Ok(())
     }
 
     /// The host key of one notebook, once the operator has written it.
@@ -47,4 +67,46 @@ impl Store {
         let line = self.call(read).await.with_context(|| format!("reading the host key of `{id}`"))?;
         Ok(line.and_then(|line| PublicKey::parse(&line).ok()).map(|(key, _)| key))
     }
+
+    /// The host keys that notebooks of these namespaces had before, newest first; never one that a notebook has now.
+    pub async fn revoked_host_keys(
+        &self,
+        namespaces: &BTreeSet<&Label>,
+        now: Time,
+    ) -> Result<Vec<(NotebookId, PublicKey)>> {
+        let sql = "select notebook, line from revoked_host_keys where namespace = $1 and until > $2
+            order by until desc, notebook, line limit $3";
+        let read = async |conn: &mut AnyConnection| {
+            let mut all = Vec::new();
+            for namespace in namespaces {
+                let read = sqlx::query_as(sql).bind(namespace.as_str()).bind(now.0).bind(REVOKED);
+                let rows: Vec<(String, String)> = read.fetch_all(&mut *conn).await?;
+                all.extend(rows.into_iter().map(|(notebook, line)| (namespace.as_str(), notebook, line)));
+            }
+            Ok(all)
+        };
+        let rows = self.call(read).await.context("reading host keys that were replaced")?;
+        let parse = |(namespace, notebook, line): (&str, String, String)| {
+            Some((NotebookId::parse(namespace, &notebook).ok()?, PublicKey::parse(&line).ok()?.0))
+        };
+        Ok(rows.into_iter().filter_map(parse).take(usize::try_from(REVOKED).unwrap_or(usize::MAX)).collect())
+    }
+}
+
+/// Another key for one notebook, or none.
+async fn change(conn: &mut AnyConnection, id: &NotebookId, key: Option<&PublicKey>, until: Time) -> sqlx::Result<()> {
+    let (namespace, notebook) = (id.namespace.as_str(), id.name.as_str());
+    let sql = "insert into revoked_host_keys (namespace, notebook, line, until)
+        select namespace, notebook, line, $3 from host_keys where namespace = $1 and notebook = $2
+        on conflict (namespace, notebook, line) do update set until = excluded.until";
+    sqlx::query(sql).bind(namespace).bind(notebook).bind(until.0).execute(&mut *conn).await?;
+    let Some(key) = key else {
+        let sql = "delete from host_keys where namespace = $1 and notebook = $2";
+        return sqlx::query(sql).bind(namespace).bind(notebook).execute(conn).await.map(drop);
+    };
+    let sql = "insert into host_keys (namespace, notebook, line) values ($1, $2, $3)
+        on conflict (namespace, notebook) do update set line = excluded.line";
+    sqlx::query(sql).bind(namespace).bind(notebook).bind(key.line()).execute(&mut *conn).await?;
+    let sql = "delete from revoked_host_keys where namespace = $1 and notebook = $2 and line = $3";
+    sqlx::query(sql).bind(namespace).bind(notebook).bind(key.line()).execute(conn).await.map(drop)
 }

@@ -4,8 +4,10 @@
 
 pub mod asks;
 pub mod audit;
+pub mod backup;
 mod changes;
 pub mod epochs;
+mod full;
 mod host_keys;
 pub mod keys;
 pub mod meta;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Pool};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -83,9 +86,12 @@ impl Store {
             }
         };
         let first = timeout(CONNECT, first).await;
-        first.context("no answer within 5 s").and_then(|done| Ok(done?)).with_context(opening)?;
+        first
+            .context("no answer within 5 s")
+            .and_then(|done| Ok(done.map_err(|error| full::explain(&given, error))?))
+            .with_context(opening)?;
         let pool = pool(kind, options);
-        migrate(kind, &pool).await.with_context(|| format!("migrating the database `{given}`"))?;
+        migrate(kind, &given, &pool).await.with_context(|| format!("migrating the database `{given}`"))?;
         let end = CancellationToken::new();
         let store = Self {
             inner: Arc::new(Inner {
@@ -125,14 +131,17 @@ impl Store {
     }
 
     /// Does some work on a connection, within [`CALL`]. A connection that does not answer is thrown away: put back, it
-    /// would keep the next caller waiting.
+    /// would keep the next caller waiting. So is one on which anything broke: where the disk is full, SQLite has rolled
+    /// back by itself, sqlx believes that a transaction is open, and nothing would begin on it any more.
     async fn call<T>(&self, work: impl AsyncFnOnce(&mut AnyConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
         let mut connection = self.inner.pool.acquire().await?;
-        if let Ok(done) = timeout(CALL, work(&mut connection)).await {
-            return done;
-        }
-        drop(connection.detach());
-        Err(sqlx::Error::PoolTimedOut)
+        let done = timeout(CALL, work(&mut connection)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        done.map_err(|error| {
+            if !is_about_rows(&error) {
+                drop(connection.detach());
+            }
+            full::explain(&self.inner.url, error)
+        })
     }
 
     /// Changes rows of a topic in one transaction, one at a time among everybody, and lets everybody know. A refusal
@@ -169,6 +178,18 @@ impl Store {
     }
 }
 
+/// Whether an error is about what was asked for, and the connection as good as before.
+fn is_about_rows(error: &sqlx::Error) -> bool {
+    use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
+    match error {
+        sqlx::Error::RowNotFound => true,
+        sqlx::Error::Database(error) => {
+            matches!(error.kind(), CheckViolation | ForeignKeyViolation | NotNullViolation | UniqueViolation)
+        }
+        _ => false,
+    }
+}
+
 fn pool(kind: Kind, options: AnyConnectOptions) -> Pool<Any> {
     let pool = AnyPoolOptions::new().max_connections(8).acquire_timeout(ACQUIRE);
     let pool = pool.after_connect(move |connection, _| Box::pin(prepare(kind, connection)));
@@ -190,7 +211,7 @@ async fn prepare(kind: Kind, connection: &mut AnyConnection) -> sqlx::Result<()>
 
 /// Brings the tables up to date. PostgreSQL makes others wait meanwhile; of several that migrate a new SQLite file at
 /// once, those that come second fail, look again and find it done.
-async fn migrate(kind: Kind, pool: &Pool<Any>) -> Result<()> {
+async fn migrate(kind: Kind, url: &DatabaseUrl, pool: &Pool<Any>) -> Result<()> {
     let mut migrations = sqlx::migrate!();
     // Migrations only add: a server that is a version older goes on beside a newer one during an update.
     migrations.set_ignore_missing(true);
@@ -201,6 +222,9 @@ async fn migrate(kind: Kind, pool: &Pool<Any>) -> Result<()> {
             Err(error) if attempts > 0 => {
                 tracing::debug!(%error, "migrating once more");
                 sleep(AGAIN).await;
+            }
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                return Err(full::explain(url, error).into());
             }
             done => return Ok(done?),
         }

@@ -16,9 +16,7 @@ use super::Store;
 pub(super) use last::Last;
 pub use search::{Found, Scope, SessionQuery};
 
-/// A gateway that has not said for so long that it lives has lost its sessions.
-const SILENT_SECONDS: i64 = 60;
-/// After so long its name is forgotten.
+/// After so long a gateway's name is forgotten.
 const FORGOTTEN_SECONDS: i64 = 86_400;
 
 /// A session as it begins.
@@ -89,15 +87,29 @@ impl Store {
         beat.context("saying in the database that this gateway lives").map(drop)
     }
 
-    /// Ends as `lost` the open sessions of gateways that have not said so for a minute. How many.
-    pub async fn close_lost_sessions(&self, now: Time) -> Result<u64> {
-        let (silent, forgotten) = (now.plus_seconds(-SILENT_SECONDS), now.plus_seconds(-FORGOTTEN_SECONDS));
+    /// The gateways besides this one that have open sessions, and what each said last: the time by its own clock, or
+    /// nothing.
+    pub async fn other_gateways(&self, own: &str) -> Result<Vec<(String, Option<Time>)>> {
+        let sql = "select open.gateway, gateways.seen from (select distinct gateway from sessions where ended is null)
+            as open left join gateways on gateways.id = open.gateway where open.gateway <> $1 order by open.gateway";
+        let read = async |conn: &mut AnyConnection| {
+            sqlx::query_as::<_, (String, Option<i64>)>(sql).bind(own).fetch_all(conn).await
+        };
+        let rows = self.call(read).await.context("reading which gateways have sessions")?;
+        Ok(rows.into_iter().map(|(gateway, seen)| (gateway, seen.map(Time))).collect())
+    }
+
+    /// Ends as `lost` the open sessions of a gateway that is gone, unless it has said something after `said`. How many.
+    pub async fn close_lost_sessions(&self, gateway: &str, said: Option<Time>, now: Time) -> Result<u64> {
         let close = async |conn: &mut AnyConnection| {
-            let sql = "update sessions set ended = $1, reason = 'lost' where ended is null and began <= $2
-                and gateway not in (select id from gateways where seen > $2)";
-            let closed = sqlx::query(sql).bind(now.0).bind(silent.0).execute(&mut *conn).await?;
+            // By this clock, which may be behind the one that they began by.
+            let sql = "update sessions set ended = case when began > $1 then began else $1 end, reason = 'lost'
+                where ended is null and gateway = $2
+                and not exists (select 1 from gateways where id = $2 and seen <> $3)";
+            let close = sqlx::query(sql).bind(now.0).bind(gateway).bind(said.map_or(0, |said| said.0));
+            let closed = close.execute(&mut *conn).await?;
             let sql = "delete from gateways where seen <= $1";
-            sqlx::query(sql).bind(forgotten.0).execute(&mut *conn).await?;
+            sqlx::query(sql).bind(now.plus_seconds(-FORGOTTEN_SECONDS).0).execute(&mut *conn).await?;
             Ok(closed.rows_affected())
         };
         self.call(close).await.context("closing lost sessions")

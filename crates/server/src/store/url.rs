@@ -94,6 +94,14 @@ impl DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// The file of SQLite.
+    pub(super) fn path(&self) -> Option<&Path> {
+        let path = self.0.strip_prefix("sqlite:")?;
+        Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
+    }
+}
+
 impl From<&str> for DatabaseUrl {
     fn from(url: &str) -> Self {
         Self(url.to_owned())

@@ -1,22 +1,30 @@
 //! `check`, on installations and notebooks that lack something.
 
 use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use fairlead_model::{HostSuffix, NotebookId};
+use fairlead_model::plan::mesh;
+use fairlead_model::{HostSuffix, NotebookId, Time};
 use fairlead_server::check::{self, Check, Finding, Level};
 use fairlead_server::clock;
 use fairlead_server::identity_store::IdentityStore;
-use fairlead_server::settings::SshDefault;
+use fairlead_server::lease::Candidate;
+use fairlead_server::metrics::Metrics;
+use fairlead_server::settings::{Part, SshDefault};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Options, SYSTEM, eventually, id, mounted, who};
+
+/// All parts in one process.
+const EVERY: [Part; 4] = [Part::Operator, Part::Webhook, Part::Gateway, Part::Page];
 
 /// `check` with the test's own database.
 pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
@@ -26,7 +34,9 @@ pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
         namespace: SYSTEM.to_owned(),
         suffix: HostSuffix::default(),
         ssh: SshDefault::OptOut,
+        mesh: mesh::Settings { namespace: SYSTEM.to_owned(), ..mesh::Settings::default() },
         now: clock::now,
+        parts: EVERY.to_vec(),
         page: None,
     }
 }
@@ -137,6 +147,52 @@ async fn each_thing_that_keeps_people_out_of_a_notebook_is_named() {
     let stop = Patch::Merge(json!({"metadata": {"annotations": {"kubeflow-resource-stopped": "now"}}}));
     notebooks.patch("ml", &PatchParams::default(), &stop).await.unwrap();
     assert_eq!(wrong(&cluster, &ml).await, "the notebook is stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_process_is_judged_by_what_gateways_need_and_the_whole_by_who_leads() {
+    let cluster = Cluster::start().await;
+    let user = cluster.grant_to("fairlead-front", &[Part::Gateway]).await;
+    let front = fairlead_lab::apiserver::client_as(&cluster.plane.kubeconfig, Some(&user)).await.unwrap();
+    let gateway = |parts: &[Part]| Check { parts: parts.to_vec(), ..check(&cluster, &front) };
+    let findings = gateway(&[Part::Gateway]).run(Some(&id("team-a", "ml"))).await;
+    assert!(failures(&findings).is_empty(), "{findings:?}");
+    let asked = findings.iter().filter(|one| one.what.starts_with("may ")).count();
+    assert_eq!(asked, fairlead_server::rights::rights_of(&[Part::Gateway]).count());
+    assert!(!failures(&gateway(&EVERY).run(None).await).is_empty(), "with all parts it needs more");
+
+    let says = async |what: &str| {
+        let look = async || check(&cluster, &cluster.own).run(None).await;
+        eventually(what, async || look().await.iter().any(|one| one.what.contains(what)).then_some(())).await;
+    };
+    says("no operator has ever led").await;
+    says("the gateways' Secret `fairlead-gateway` is not there yet").await;
+    says("no Pod here is a gateway").await;
+    let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
+    let lead = |now: fn() -> Time| {
+        let one = Candidate::new(cluster.own.clone(), SYSTEM, "one", metrics.clone(), now).unwrap();
+        tokio::spawn(one.lead(stop.clone(), async || std::future::pending().await))
+    };
+    let leads = async || eventually("a leader", async || (metrics.leader.get() == 1).then_some(())).await;
+    let one = lead(clock::now);
+    leads().await;
+    says("leads, and renewed that ").await;
+    one.abort();
+    says("no operator leads, and keys reach no notebook").await;
+    metrics.leader.set(0);
+    let _one = lead(|| clock::now().plus_seconds(-3600));
+    leads().await;
+    says("leads, by a clock that differs from this one by about 36").await;
+    cluster
+        .apply(Some(SYSTEM), json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fairlead-gateway"}}))
+        .await;
+    says("Fairlead did not make it: gateways get no host key").await;
+    cluster
+        .pod(SYSTEM, "front-0", "front", None, "10.1.0.9", |pod| {
+            pod["metadata"]["labels"] = json!({"fairlead.dev/gateway": "true"});
+        })
+        .await;
+    says("gateways: 1, all of them ready").await;
 }
 
 #[test]

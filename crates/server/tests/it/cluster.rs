@@ -12,7 +12,8 @@ use fairlead_lab::apiserver;
 use fairlead_lab::control_plane::ControlPlane;
 use fairlead_model::{NotebookId, Person, PublicKey, World};
 use fairlead_server::clock;
-use fairlead_server::rights::{RIGHTS, Scope};
+use fairlead_server::rights::{Scope, rights_of};
+use fairlead_server::settings::Part;
 use fairlead_server::store::Store;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -38,7 +39,7 @@ pub(crate) struct Cluster {
     /// Fairlead's own client.
     pub(crate) own: Client,
     pub(crate) store: Store,
-    database: Database,
+    pub(crate) database: Database,
 }
 
 impl Cluster {
@@ -56,7 +57,7 @@ impl Cluster {
         let store = database.open().await;
         let cluster = Self { plane, admin, own, store, database };
         cluster.namespace(SYSTEM, None).await;
-        cluster.grant().await;
+        cluster.grant_to("fairlead", &[Part::Operator, Part::Webhook]).await;
         cluster
     }
 
@@ -65,19 +66,19 @@ impl Cluster {
         self.database.url().to_owned()
     }
 
-    /// The rights of the server's own table, as RBAC has them.
-    async fn grant(&self) {
+    /// Gives a ServiceAccount the rights of the server's own table that these parts need, as RBAC has them; its user.
+    pub(crate) async fn grant_to(&self, account: &str, parts: &[Part]) -> String {
         let rules = |scope: Scope| -> Value {
-            let rights = RIGHTS.iter().filter(|right| right.scope == scope);
+            let rights = rights_of(parts).filter(|right| right.scope == scope);
             let rules = rights.map(|right| {
                 json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs,
                     "resourceNames": right.names})
             });
             rules.collect()
         };
-        let subjects = json!([{"kind": "ServiceAccount", "name": "fairlead", "namespace": SYSTEM}]);
+        let subjects = json!([{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}]);
         let group = "rbac.authorization.k8s.io";
-        let meta = json!({"name": "fairlead"});
+        let meta = json!({"name": account});
         self.apply(
             None,
             json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": meta,
@@ -87,7 +88,7 @@ impl Cluster {
         self.apply(
             None,
             json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": meta,
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "fairlead"}, "subjects": subjects}),
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": account}, "subjects": subjects}),
         )
         .await;
         self.apply(
@@ -99,9 +100,10 @@ impl Cluster {
         self.apply(
             Some(SYSTEM),
             json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": meta,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": "fairlead"}, "subjects": subjects}),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": account}, "subjects": subjects}),
         )
         .await;
+        format!("system:serviceaccount:{SYSTEM}:{account}")
     }
 
     /// Makes any object, or changes it.

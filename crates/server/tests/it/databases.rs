@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use fairlead_server::store::Store;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
@@ -24,6 +25,11 @@ impl Database {
         Self { url, _dir: Some(dir), _server: None }
     }
 
+    /// A file in a folder of somebody else's.
+    pub(crate) fn sqlite_in(folder: &std::path::Path) -> Self {
+        Self { url: format!("sqlite:{}/fairlead.db", folder.display()), _dir: None, _server: None }
+    }
+
     /// A fresh database of PostgreSQL.
     pub(crate) async fn postgres(server: Arc<Postgres>) -> Self {
         Self { url: server.fresh_database().await, _dir: None, _server: Some(server) }
@@ -32,6 +38,20 @@ impl Database {
     /// Its URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file of an SQLite database.
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        self.url.strip_prefix("sqlite:").map(std::path::Path::new)
+    }
+
+    /// A number that somebody sees who has the database and not the server.
+    pub(crate) async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
+        let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        number
     }
 
     /// A store on it.

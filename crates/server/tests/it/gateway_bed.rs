@@ -48,7 +48,7 @@ pub(crate) struct Bed {
     pub(crate) known_hosts: watch::Sender<String>,
     pub(crate) bert: Sshd,
     pub(crate) ernie: Sshd,
-    authority: Authority,
+    pub(crate) authority: Authority,
     metrics: Arc<Metrics>,
     _dir: TempDir,
 }
@@ -84,14 +84,7 @@ impl Bed {
         let address = listener.local_addr().unwrap();
         let (known_hosts, lines) = watch::channel(known_hosts(&HostSuffix::default(), &authority.public_line()));
         let (identity, identities) = watch::channel(identity_of(&authority, GATEWAY_ALIAS));
-        let mut settings = Settings {
-            address: GatewayAddress::parse(&address.to_string()).unwrap(),
-            suffix: HostSuffix::default(),
-            banner: BANNER.to_owned(),
-            drain: Duration::from_secs(2),
-            keep_records: Duration::from_hours(24),
-            limits: Limits::default(),
-        };
+        let mut settings = settings(address);
         change(&mut settings);
         let shutdown = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
@@ -122,6 +115,31 @@ impl Bed {
         };
         bed.populate().await;
         bed
+    }
+
+    /// A second gateway of the same world, as another process has it with its own connections to the database; it
+    /// lives as long as the first.
+    pub(crate) async fn beside(&self, store: Store) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = Gateway {
+            worlds: self.worlds.clone(),
+            recorder: Recorder::start(store.clone()),
+            store,
+            identity: self.identity.subscribe(),
+            known_hosts: self.known_hosts.subscribe(),
+            settings: settings(address),
+            metrics: Arc::default(),
+        };
+        tokio::spawn(gateway.run(listener, self.shutdown.clone()));
+        address
+    }
+
+    /// Somebody with another confirmed key, who comes by another gateway.
+    pub(crate) async fn confirmed_at(&self, gateway: SocketAddr, name: &str) -> Client {
+        let client = Client::new(name, "ed25519", gateway, &self.authority.public_line());
+        self.confirmed(name, &client).await;
+        client
     }
 
     /// alice owns team-a with the notebook bert, bob edits there, carol views; erin owns team-b with ernie; dave is
@@ -282,6 +300,12 @@ impl Sshd {
         (device, ip.into())
     }
 
+    /// Stops the sshd where it is, or lets it go on: connections are accepted by the kernel all the same.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
     /// Ends the sshd; the address stays.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -343,10 +367,27 @@ pub(crate) fn pod(notebook: &str, uid: &str, ip: IpAddr) -> Pod {
     }
 }
 
-fn master() -> Master {
+/// Those of a production gateway.
+fn settings(address: SocketAddr) -> Settings {
+    Settings {
+        address: GatewayAddress::parse(&address.to_string()).unwrap(),
+        suffix: HostSuffix::default(),
+        banner: BANNER.to_owned(),
+        drain: Duration::from_secs(2),
+        keep_records: Duration::from_hours(24),
+        limits: Limits::default(),
+    }
+}
+
+pub(crate) fn master() -> Master {
     Master::from_bytes(&[7; 32]).unwrap()
 }
 
-fn identity_of(authority: &Authority, principal: &str) -> HostIdentity {
-    host_identity(&master(), authority, principal, 0, principal, clock::now()).unwrap()
+pub(crate) fn identity_of(authority: &Authority, principal: &str) -> HostIdentity {
+    identity_at(authority, principal, 0)
+}
+
+/// The same at an epoch.
+pub(crate) fn identity_at(authority: &Authority, principal: &str, epoch: u64) -> HostIdentity {
+    host_identity(&master(), authority, principal, epoch, principal, clock::now()).unwrap()
 }

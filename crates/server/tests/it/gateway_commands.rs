@@ -42,11 +42,14 @@ async fn ls_shows_the_notebooks_of_my_profiles_and_no_others() {
             "big-model.team-a.notebook  owner  the notebook is stopped: start it in the dashboard",
         ]
     );
+    assert!(said.err.contains("Kubeflow's culler, where it is on, does not see SSH"), "{}", said.err);
     let said = alice.asks("ls --json").await;
     let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(json[0]["ssh_counts_as_activity"], false);
     assert_eq!(json[0]["host"], BERT);
     assert_eq!((&json[0]["state"], &json[1]["state"]), (&"running".into(), &"stopped".into()));
     assert!(carol.asks("ls").await.out.contains("bert.team-a.notebook       view   your role"));
+    assert!(!carol.asks("ls").await.err.contains("culler"), "she is in none of them");
     assert_eq!(dave.asks("ls").await.out, "no notebooks in your profiles yet\n");
 }
 

@@ -20,6 +20,12 @@ async fn new_logins_work_while_postgresql_is_stopped_and_are_recorded_afterwards
     alice.gets_into("bert.team-a.notebook").await.is_in("bert");
     assert!(began.elapsed() < Duration::from_secs(5), "a login took {:?}", began.elapsed());
     dave.gets_into("bert.team-a.notebook").await.is_refused("no such notebook, or it is not yours");
+    let said = alice.asks("config").await;
+    assert!(said.code == Some(0) && said.out.contains("\nHost *.notebook\n"), "{said:?}");
+    assert!(said.out.contains("\n## the database does not answer"), "what is missing is said: {said:?}");
+    let said = alice.asks("config").await;
+    assert!(said.code == Some(0) && said.out.contains("\nHost *.notebook\n"), "{said:?}");
+    assert!(said.out.contains("\n## the database does not answer"), "what is missing is said: {said:?}");
     let mut live = alice.stays_in("bert.team-a.notebook").await;
     live.echoes("still here").await;
 

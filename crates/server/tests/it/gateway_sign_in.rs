@@ -9,6 +9,7 @@ use russh::keys::signature::Signer as _;
 use crate::gateway_bed::Bed;
 use crate::gateway_person::Client;
 use crate::gateway_raw::{Anything, connect, hears, open};
+use crate::wire::{Message, Wire};
 
 const BERT: &str = "bert.team-a.notebook";
 
@@ -67,6 +68,21 @@ async fn an_offered_key_is_no_login_until_that_very_key_has_signed() {
     let mut session = connect(bed.address).await;
     assert!(forges(&mut session, "x", &alice, &alice).await);
     assert!(open(&session, BERT, 2209).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rsa_key_signs_with_sha2_and_never_with_sha1() {
+    let bed = Bed::start().await;
+    let alice = bed.client_with("alice", "rsa");
+    bed.confirmed("alice", &alice).await;
+    let blob = alice.key().public_key().to_bytes().unwrap();
+    let mut wire = Wire::ready(bed.address).await;
+    // OpenSSH would not even offer the first: it can be forged.
+    for (algorithm, answer) in [("ssh-rsa", 51), ("rsa-sha2-256", 60), ("rsa-sha2-512", 60), ("ssh-rsa", 51)] {
+        let offer = Message::sign_in("alice", "publickey").byte(0).text(algorithm).text(&blob);
+        assert_eq!(wire.asks(offer).await, answer, "{algorithm}");
+    }
+    assert_eq!(alice.asks("whoami").await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

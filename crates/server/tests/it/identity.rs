@@ -6,10 +6,13 @@ use std::time::Duration;
 use fairlead_model::HostSuffix;
 use fairlead_model::client_config::GATEWAY_ALIAS;
 use fairlead_server::clock;
+use fairlead_server::gateway_identity::Shown;
 use fairlead_server::identity_store::{self, IdentityStore};
 use fairlead_server::store::Store;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use kube::api::PostParams;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, PATIENCE, SYSTEM};
@@ -41,7 +44,7 @@ async fn processes_that_start_at_once_make_one_ca_and_a_lost_one_is_never_made_a
     // Restored.
     cluster.delete::<Secret>(SYSTEM, identity_store::SECRET).await;
     backup.metadata = kube::api::ObjectMeta { name: backup.metadata.name, ..Default::default() };
-    cluster.api::<Secret>(SYSTEM).create(&kube::api::PostParams::default(), &backup).await.unwrap();
+    cluster.api::<Secret>(SYSTEM).create(&PostParams::default(), &backup).await.unwrap();
     assert_eq!(kept().load_or_create().await.unwrap().authority.public_line(), line);
 }
 
@@ -82,8 +85,8 @@ async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let first = kept.load_or_create().await.unwrap();
     let stop = CancellationToken::new();
     let mut identity = kept.clone().follow(first.clone(), Duration::from_millis(100), &stop);
-    let mut gateway = identity_store::gateway_identity(identity.clone(), clock::now, &stop).unwrap();
-    let mut known = identity_store::known_hosts(identity.clone(), HostSuffix::default(), &stop);
+    let Shown { host: mut gateway, known_hosts: mut known } =
+        Shown::by_authority(identity.clone(), HostSuffix::default(), clock::now, &stop).unwrap();
     assert!(kept.finish_rotation().await.is_err(), "none was begun");
 
     let begun = kept.begin_rotation().await.unwrap();
@@ -113,6 +116,50 @@ async fn a_rotation_shows_the_next_ca_first_and_reaches_running_servers() {
     let secret = cluster.secret(SYSTEM, identity_store::SECRET).await.unwrap();
     assert_eq!(secret.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["ca", "master"]);
     assert_eq!(secret.name_any(), identity_store::SECRET);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_somebody_else_has_is_withdrawn_at_once_with_everything_that_was_kept_beside_it() {
+    let cluster = Cluster::start().await;
+    let kept = IdentityStore::new(cluster.own.clone(), SYSTEM, cluster.store.clone());
+    let first = kept.load_or_create().await.unwrap();
+    let backup = cluster.secret(SYSTEM, identity_store::SECRET).await.unwrap();
+    let stop = CancellationToken::new();
+    let mut identity = kept.clone().follow(first.clone(), Duration::from_millis(100), &stop);
+
+    // Without a rotation begun: one is not waited for.
+    let second = kept.revoke().await.unwrap();
+    assert_eq!(second.revoked, [first.authority.public_line()]);
+    assert_ne!(second.public_lines(), first.public_lines());
+    assert!(second.master != first.master, "it was kept beside the CA");
+    let known = second.known_hosts(&HostSuffix::default());
+    let line = format!("@revoked *.notebook,fairlead-gateway {}\n", first.authority.public_line());
+    assert!(known.ends_with(&line) && known.lines().count() == 2, "{known}");
+    let seen = identity.wait_for(|identity| identity.is(&second));
+    tokio::time::timeout(PATIENCE, seen).await.unwrap().unwrap();
+    assert!(kept.load_or_create().await.unwrap().is(&second), "a start takes it");
+
+    // With one begun, that is the next; what was withdrawn before stays so.
+    let begun = kept.begin_rotation().await.unwrap();
+    let third = kept.revoke().await.unwrap();
+    assert_eq!(Some(third.authority.public_line()), begun.next.map(|next| next.public_line()));
+    assert_eq!(third.revoked, [first.authority.public_line(), second.authority.public_line()]);
+    // An ordinary rotation leaves it alone.
+    kept.begin_rotation().await.unwrap();
+    assert_eq!(kept.finish_rotation().await.unwrap().revoked, third.revoked);
+
+    // A backup of before does not come back in silence.
+    let mut secret = cluster.secret(SYSTEM, identity_store::SECRET).await.unwrap();
+    secret.data = backup.data;
+    cluster.api::<Secret>(SYSTEM).replace(identity_store::SECRET, &PostParams::default(), &secret).await.unwrap();
+    let error = format!("{:#}", kept.load_or_create().await.unwrap_err());
+    assert!(error.contains("another host CA"), "{error}");
+    // Nor does anything else than public keys get into people's files.
+    secret.data.as_mut().unwrap().insert("revoked".to_owned(), ByteString(b"ssh-ed25519 x\n* ssh-ed25519 y".to_vec()));
+    secret.metadata.resource_version = None;
+    cluster.api::<Secret>(SYSTEM).replace(identity_store::SECRET, &PostParams::default(), &secret).await.unwrap();
+    let error = format!("{:#}", kept.load().await.unwrap_err());
+    assert!(error.contains("is damaged") && error.contains("reading `revoked`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fairlead_lab::control_plane::ControlPlane;
@@ -21,7 +21,7 @@ const HEADER: &str = "x-fairlead-ingress";
 
 /// Runs a script of bash with something to read; what it printed.
 #[track_caller]
-fn bash(script: &str, folder: &Path, input: &str, kubeconfig: Option<&Path>) -> String {
+pub(crate) fn bash(script: &str, folder: &Path, input: &str, kubeconfig: Option<&Path>) -> String {
     let mut command = Command::new("bash");
     command.args(["-euo", "pipefail", "-c", script]).current_dir(folder);
     if let Some(kubeconfig) = kubeconfig {
@@ -35,12 +35,41 @@ fn bash(script: &str, folder: &Path, input: &str, kubeconfig: Option<&Path>) -> 
 }
 
 /// All objects of a folder below `deploy`.
-fn shipped(overlay: &str) -> Vec<Value> {
-    objects(&bash(&format!("kubectl kustomize {overlay}"), &paths::project().join("deploy"), "", None))
+pub(crate) fn shipped(overlay: &str) -> Vec<Value> {
+    objects(&bash(&format!("kubectl kustomize {overlay}"), &deploy(), "", None))
 }
 
-/// All objects of an admin's own overlay over a folder below `deploy`, made as the docs say; and its secret.
-fn installed(overlay: &str) -> (Vec<Value>, String) {
+/// The folder of the manifests.
+pub(crate) fn deploy() -> PathBuf {
+    paths::project().join("deploy")
+}
+
+/// A way to install Fairlead: what of `deploy` an admin's own overlay takes, and where the page is then.
+pub(crate) struct Way {
+    pub(crate) overlay: &'static str,
+    pub(crate) components: &'static [&'static str],
+    front: &'static str,
+    parts: &'static str,
+}
+
+const ALL_IN_ONE: (&str, &str) = ("fairlead", "operator,webhook,gateway,page");
+const FRONT: (&str, &str) = ("fairlead-front", "gateway,page");
+
+/// All ways that have the page.
+pub(crate) const WAYS: [Way; 5] = [
+    way("overlays/kubeflow", &[], ALL_IN_ONE),
+    way("overlays/kubeflow-own-host", &[], ALL_IN_ONE),
+    way("overlays/kubeflow-own-host", &["network-policies"], ALL_IN_ONE),
+    way("overlays/production", &["page-in-dashboard"], FRONT),
+    way("overlays/production", &["page-own-host", "network-policies"], FRONT),
+];
+
+const fn way(overlay: &'static str, components: &'static [&'static str], page: (&'static str, &'static str)) -> Way {
+    Way { overlay, components, front: page.0, parts: page.1 }
+}
+
+/// All objects of an admin's own overlay, made as the docs say; and its secret.
+pub(crate) fn installed(way: &Way) -> (Vec<Value>, String) {
     let docs = fs::read_to_string(paths::project().join("docs/install.md")).unwrap();
     assert!(docs.replace("\n    ", "\n").contains(MAKE_SECRET), "docs/install.md has another command");
     let dir = tempfile::tempdir().unwrap();
@@ -48,21 +77,23 @@ fn installed(overlay: &str) -> (Vec<Value>, String) {
     bash(MAKE_SECRET, dir.path(), "", None);
     let made: Value =
         serde_saphyr::from_str(&fs::read_to_string(dir.path().join("ingress-secret.yaml")).unwrap()).unwrap();
+    let components: String = way.components.iter().flat_map(|name| ["  - deploy/", name, "\n"]).collect();
+    let overlay = way.overlay;
     let own = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: fairlead-system\n\
-         resources:\n  - deploy/{overlay}\n  - ingress-secret.yaml\ncomponents:\n  - deploy/ingress-secret\n"
+         resources:\n  - deploy/{overlay}\n  - ingress-secret.yaml\ncomponents:\n{components}  - deploy/ingress-secret\n"
     );
     fs::write(dir.path().join("kustomization.yaml"), own).unwrap();
     let text = bash("kubectl kustomize .", dir.path(), "", None);
     (objects(&text), made["data"]["secret"].as_str().unwrap().to_owned())
 }
 
-fn objects(text: &str) -> Vec<Value> {
+pub(crate) fn objects(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap()
 }
 
 #[track_caller]
-fn one<'a>(all: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub(crate) fn one<'a>(all: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let mut found = all.iter().filter(|one| one["kind"] == kind && one["metadata"]["name"] == name);
     let first = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
     assert!(found.next().is_none(), "two of {kind} {name}");
@@ -76,8 +107,8 @@ fn page_route(all: &[Value]) -> &Value {
     routes.last().unwrap()
 }
 
-fn variables(all: &[Value]) -> BTreeMap<String, Value> {
-    let container = &one(all, "Deployment", "fairlead")["spec"]["template"]["spec"]["containers"][0];
+fn variables(all: &[Value], deployment: &str) -> BTreeMap<String, Value> {
+    let container = &one(all, "Deployment", deployment)["spec"]["template"]["spec"]["containers"][0];
     let variables = container["env"].as_array().unwrap().iter();
     let all: BTreeMap<_, _> = variables.map(|one| (one["name"].as_str().unwrap().to_owned(), one.clone())).collect();
     assert_eq!(all.len(), container["env"].as_array().unwrap().len(), "one of them twice");
@@ -86,8 +117,9 @@ fn variables(all: &[Value]) -> BTreeMap<String, Value> {
 
 #[test]
 fn ingress_and_server_get_the_same_secret_and_no_other_object_has_it() {
-    for overlay in ["overlays/kubeflow", "overlays/kubeflow-own-host"] {
-        let (all, secret) = installed(overlay);
+    for way in &WAYS {
+        let overlay = way.overlay;
+        let (all, secret) = installed(way);
         assert!(secret.len() == 64 && secret.chars().all(|c| c.is_ascii_hexdigit()), "{secret}");
         assert_eq!(one(&all, "Secret", "fairlead-ingress")["stringData"], json!({"secret": secret}));
         // `set`, not `add`: the client's own value is gone.
@@ -100,8 +132,8 @@ fn ingress_and_server_get_the_same_secret_and_no_other_object_has_it() {
             "{overlay}"
         );
         let expected = json!({"secretKeyRef": {"name": "fairlead-ingress", "key": "secret"}});
-        assert_eq!(variables(&all)["FAIRLEAD_PAGE_INGRESS_SECRET"]["valueFrom"], expected);
-        assert_eq!(variables(&all)["FAIRLEAD_PARTS"]["value"], "operator,webhook,gateway,page");
+        assert_eq!(variables(&all, way.front)["FAIRLEAD_PAGE_INGRESS_SECRET"]["valueFrom"], expected);
+        assert_eq!(variables(&all, way.front)["FAIRLEAD_PARTS"]["value"], way.parts);
     }
 }
 
@@ -121,7 +153,7 @@ fn the_server_refuses_the_secret_that_is_shipped_and_takes_the_one_that_is_made(
         let all = shipped(overlay);
         let refusal = said(&one(&all, "Secret", "fairlead-ingress")["stringData"]["secret"]);
         assert!(refusal.contains("the ingress's secret is still the placeholder"), "{refusal}");
-        let (_, made) = installed(overlay);
+        let (_, made) = installed(&way(overlay, &[], ALL_IN_ONE));
         let other = said(&json!(made));
         assert!(!other.contains("secret") && other.contains("/nowhere"), "{other}");
     }
@@ -130,7 +162,7 @@ fn the_server_refuses_the_secret_that_is_shipped_and_takes_the_one_that_is_made(
 #[test]
 fn the_base_alone_has_no_page() {
     let all = shipped("base");
-    assert_eq!(variables(&all)["FAIRLEAD_PARTS"]["value"], "operator,webhook,gateway");
+    assert_eq!(variables(&all, "fairlead")["FAIRLEAD_PARTS"]["value"], "operator,webhook,gateway");
     assert!(!all.iter().any(|one| one.to_string().contains("page")), "{all:?}");
 }
 
@@ -142,7 +174,7 @@ fn the_page_is_reached_where_the_overlay_says() {
     assert_eq!(page_route(&all)["match"], json!([{"uri": {"prefix": "/fairlead/"}}]));
     let host = "fairlead-page.fairlead-system.svc.cluster.local";
     assert_eq!(page_route(&all)["route"], json!([{"destination": {"host": host, "port": {"number": 8080}}}]));
-    assert!(!variables(&all).contains_key("FAIRLEAD_PAGE_HOST"));
+    assert!(!variables(&all, "fairlead").contains_key("FAIRLEAD_PAGE_HOST"));
     // The Service leads to a port that the container has.
     let service = &one(&all, "Service", "fairlead-page")["spec"];
     let container = &one(&all, "Deployment", "fairlead")["spec"]["template"]["spec"]["containers"][0];
@@ -157,8 +189,8 @@ fn the_page_is_reached_where_the_overlay_says() {
     let service = &one(&all, "VirtualService", "fairlead")["spec"];
     assert_eq!((&service["gateways"], &service["hosts"]), (&json!(["fairlead"]), &json!([name])));
     assert_eq!(page_route(&all)["match"], json!([{"uri": {"prefix": "/"}}]));
-    assert_eq!(variables(&all)["FAIRLEAD_PAGE_HOST"]["value"], name);
-    assert_eq!(variables(&all)["FAIRLEAD_PAGE_PREFIX"]["value"], "/");
+    assert_eq!(variables(&all, "fairlead")["FAIRLEAD_PAGE_HOST"]["value"], name);
+    assert_eq!(variables(&all, "fairlead")["FAIRLEAD_PAGE_PREFIX"]["value"], "/");
 }
 
 #[test]
@@ -166,7 +198,9 @@ fn the_ingress_gateway_alone_reaches_the_page_and_everybody_the_other_ports() {
     let all = shipped("overlays/kubeflow");
     let policy = &one(&all, "NetworkPolicy", "fairlead-page")["spec"];
     let template = &one(&all, "Deployment", "fairlead")["spec"]["template"];
-    assert_eq!(policy["podSelector"]["matchLabels"], template["metadata"]["labels"]);
+    for (label, value) in policy["podSelector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(template["metadata"]["labels"][label], *value);
+    }
     let container = template["spec"]["containers"][0]["ports"].as_array().unwrap();
     let (mut open, mut closed) = (Vec::new(), Vec::new());
     for rule in policy["ingress"].as_array().unwrap() {
@@ -183,14 +217,20 @@ async fn a_real_api_server_takes_what_the_overlays_come_to() {
     let plane = ControlPlane::start().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     bash("kubectl create namespace fairlead-system", dir.path(), "", Some(&plane.kubeconfig));
-    for overlay in ["overlays/kubeflow", "overlays/kubeflow-own-host"] {
-        let known = |one: &Value| !one["apiVersion"].as_str().unwrap().starts_with("networking.istio.io/");
-        let items: Vec<Value> = installed(overlay).0.into_iter().filter(known).collect();
+    let served = bash("kubectl api-versions", dir.path(), "", Some(&plane.kubeconfig));
+    for way in &WAYS {
+        let known = |one: &Value| {
+            let version = one["apiVersion"].as_str().unwrap();
+            // Kubernetes has PodDisruptionBudgets of this version from 1.21 on; Istio's kinds are nobody's here.
+            let newer = version == "policy/v1" && !served.lines().any(|other| other == version);
+            !newer && !version.starts_with("networking.istio.io/")
+        };
+        let items: Vec<Value> = installed(way).0.into_iter().filter(known).collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
         let said =
             bash("kubectl apply --server-side --dry-run=server -f -", dir.path(), &list, Some(&plane.kubeconfig));
         assert_eq!(said.lines().count(), items.len(), "{said}");
-        for object in ["deployment.apps/fairlead", "networkpolicy.networking.k8s.io/fairlead-page"] {
+        for object in [&format!("deployment.apps/{}", way.front), "networkpolicy.networking.k8s.io/fairlead-page"] {
             assert!(said.contains(&format!("{object} serverside-applied")), "{said}");
         }
     }

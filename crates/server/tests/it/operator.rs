@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fairlead_model::PublicKey;
 use fairlead_model::plan::TOUCHED;
+use fairlead_server::clock;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -73,6 +74,12 @@ async fn a_notebook_gets_its_secret_and_the_pod_is_touched_after_each_change() {
         (key.as_ref() == Some(&shown)).then_some(())
     })
     .await;
+
+    // And clients are told to refuse the one that he could read.
+    let old = PublicKey::parse(&file(&first, "ssh_host_ed25519_key.pub")).unwrap().0;
+    let ml = id("team-a", "ml");
+    let revoked = cluster.store.revoked_host_keys(&[&ml.namespace].into(), clock::now()).await.unwrap();
+    assert_eq!(revoked, [(ml.clone(), old)]);
 
     // Switched off: the Secret stays and lets nobody in.
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"fairlead.dev/ssh": "disabled"}}}));
@@ -308,7 +315,7 @@ async fn nobodys_key_is_taken_away_before_the_rows_are_read() {
     assert_eq!(left.resource_version(), first.resource_version());
     let bob = cluster.key("bob@example.com").await;
     cluster.contributor("team-a", "user-bob", "bob@example.com", "edit").await;
-    running.facts.send(cluster.store.key_fact(fairlead_server::clock::now()).await.unwrap()).await.unwrap();
+    running.facts.send(cluster.store.key_fact(clock::now()).await.unwrap()).await.unwrap();
     running.facts.send(cluster.store.switches_fact().await.unwrap()).await.unwrap();
     let both = |secret: &Secret| with_key(secret) && file(secret, "authorized_keys").contains(bob.line());
     secret(&cluster, "both keys", both).await;

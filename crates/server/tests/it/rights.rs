@@ -7,7 +7,7 @@ use serde_json::Value;
 
 #[test]
 fn the_manifests_grant_what_the_table_lists_and_nothing_else() {
-    let text = include_str!("../../../../deploy/base/rbac.yaml");
+    let text = include_str!("../../../../deploy/operator-rights/rbac.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
     let words = |rule: &Value, field: &str| -> Vec<String> {
         rule[field].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()

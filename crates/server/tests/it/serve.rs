@@ -1,51 +1,14 @@
 //! The program itself on a real API server: `serve`, `ca` and `check`.
-#![expect(clippy::unwrap_used, reason = "what fails here ends its test")]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
 
 use fairlead_server::webhook::certificate;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::ListParams;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::{Cluster, SYSTEM, eventually};
-
-/// The program with a cluster and a database; it is killed where a test ends before it.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn program(cluster: &Cluster, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fairlead-server"));
-    command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env("FAIRLEAD_KUBECONFIG", &cluster.plane.kubeconfig).env("FAIRLEAD_DATABASE", cluster.url());
-    command
-}
-
-fn serve(cluster: &Cluster, more: &[&str]) -> Program {
-    let ports = ["--webhook-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
-    let words = [&["serve", "--parts", "operator,webhook"], ports.as_slice(), more].concat();
-    Program(program(cluster, &words).spawn().unwrap())
-}
-
-/// Asks it to stop; whether it ended well.
-fn stop(mut program: Program) -> bool {
-    let pid = Pid::from_raw(i32::try_from(program.0.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    program.0.wait().unwrap().success()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use crate::cluster_program::{program, serve, stop, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_serves_says_its_ca_and_checks_itself() {
@@ -71,6 +34,19 @@ async fn the_program_serves_says_its_ca_and_checks_itself() {
     assert_eq!(begun.matches("@cert-authority").count(), 2, "{begun}");
     let ended = text(&program(&cluster, &["ca", "rotate", "--yes"]).output().unwrap());
     assert_eq!(ended.matches("@cert-authority").count(), 1, "{ended}");
+    assert!(!ended.contains("@revoked"), "{ended}");
+    let unsure = program(&cluster, &["ca", "rotate", "--revoke"]).output().unwrap();
+    assert!(!unsure.status.success() && text(&unsure).contains("--yes"), "{}", text(&unsure));
+    let before = cluster.secret("team-a", "fairlead-ml").await.unwrap();
+    let revoked = text(&program(&cluster, &["ca", "rotate", "--yes", "--revoke"]).output().unwrap());
+    assert!(revoked.contains("@revoked *.notebook,fairlead-gateway ssh-ed25519 "), "{revoked}");
+    // The resync of this server is ten minutes; the CA it follows by itself.
+    eventually("other host keys", async || {
+        let now = cluster.secret("team-a", "fairlead-ml").await.unwrap();
+        let key = |secret: &Secret| secret.data.as_ref().unwrap()["ssh_host_ed25519_key"].clone();
+        (key(&now) != key(&before)).then_some(())
+    })
+    .await;
 
     let checked = program(&cluster, &["check", "team-a/ml"]).output().unwrap();
     assert!(!checked.status.success());

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use fairlead_model::Label;
+use fairlead_model::{Label, Time};
 use fairlead_server::store::Store;
 use tokio::task::JoinSet;
 
@@ -94,28 +94,33 @@ fn sessions_of_a_gateway_that_went_silent_are_closed_as_lost_and_a_true_end_is_b
     on_both(|database| async move {
         let store = database.open().await;
         store.begin_session(&begin("old", 0)).await.unwrap();
-        store.begin_session(&begin("new", 90)).await.unwrap();
+        // By a clock that is ahead of the one that ends them.
+        store.begin_session(&begin("new", 200)).await.unwrap();
         let mut other = begin("other", 0);
         other.gateway = "gateway-2".to_owned();
         store.begin_session(&other).await.unwrap();
         store.beat("gateway-2", NOW).await.unwrap();
-        store.beat("gateway-2", NOW.plus_seconds(95)).await.unwrap();
+        let silent = [("gateway-1".to_owned(), None), ("gateway-2".to_owned(), Some(NOW))];
+        assert_eq!(store.other_gateways("gateway-3").await.unwrap(), silent);
+        assert_eq!(store.other_gateways("gateway-2").await.unwrap(), silent[..1]);
 
-        assert_eq!(store.close_lost_sessions(NOW.plus_seconds(59)).await.unwrap(), 0);
-        assert_eq!(store.close_lost_sessions(NOW.plus_seconds(100)).await.unwrap(), 1);
-        assert_eq!(store.close_lost_sessions(NOW.plus_seconds(100)).await.unwrap(), 0);
-        let ends = async |store: &Store| -> BTreeMap<String, Option<String>> {
+        // It came back between the look and this.
+        store.beat("gateway-2", NOW.plus_seconds(-300)).await.unwrap();
+        let now = NOW.plus_seconds(100);
+        assert_eq!(store.close_lost_sessions("gateway-2", Some(NOW), now).await.unwrap(), 0);
+        assert_eq!(store.close_lost_sessions("gateway-1", None, now).await.unwrap(), 2);
+        assert_eq!(store.close_lost_sessions("gateway-1", None, now).await.unwrap(), 0);
+        let ends = async |store: &Store| -> BTreeMap<String, Option<(Time, String)>> {
             let all = store.list_sessions(None, 10).await.unwrap().into_iter();
-            all.map(|(begin, end)| (begin.id, end.map(|end| end.reason))).collect()
+            all.map(|(begin, end)| (begin.id, end.map(|end| (end.at, end.reason)))).collect()
         };
-        let open = |end: Option<&str>| {
-            let all = [("new", None), ("old", end), ("other", None)];
-            all.map(|(id, reason)| (id.to_owned(), reason.map(str::to_owned))).into()
-        };
-        assert_eq!(ends(&store).await, open(Some("lost")));
+        let closed = |at: i64, why: &str| Some((NOW.plus_seconds(at), why.to_owned()));
+        let all =
+            |old| [("new", closed(200, "lost")), ("old", old), ("other", None)].map(|(id, end)| (id.to_owned(), end));
+        assert_eq!(ends(&store).await, all(closed(100, "lost")).into());
         // The gateway was only away from the database.
         store.end_session(&end("old", 101, "closed")).await.unwrap();
-        assert_eq!(ends(&store).await, open(Some("closed")));
+        assert_eq!(ends(&store).await, all(closed(101, "closed")).into());
     });
 }
 

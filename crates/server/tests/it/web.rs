@@ -8,7 +8,8 @@ use fairlead_server::web::{self, Direction, Metrics, Outcome, Readiness};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-async fn get(address: SocketAddr, path: &str) -> String {
+/// What `GET PATH` is answered, with its head.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -57,6 +58,7 @@ async fn metrics_have_their_documented_names() {
     for line in [
         "content-type: application/openmetrics-text",
         "\nfairlead_sessions_active 1\n",
+        concat!("\nfairlead_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),
         "\nfairlead_sessions_total{outcome=\"opened\"} 1\n",
         "\nfairlead_signins_total{outcome=\"accepted\"} 1\n",
         "\nfairlead_session_bytes_total{direction=\"up\"} 5\n",

@@ -30,6 +30,10 @@ struct Running {
 }
 
 fn start(cluster: &Cluster) -> Running {
+    start_with(cluster, false)
+}
+
+fn start_with(cluster: &Cluster, exclude: bool) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -41,6 +45,7 @@ fn start(cluster: &Cluster) -> Running {
         names: vec!["127.0.0.1".to_owned()],
         look: Duration::from_millis(200),
         metrics: metrics.clone(),
+        exclude,
         now: clock::now,
     };
     let serving = webhook.serve(listener, stop.clone());
@@ -260,4 +265,33 @@ async fn an_answer_takes_less_than_10_ms() {
     // What it cannot read it does not take for a denial: the API server goes on by `failurePolicy`.
     let garbage = http::Request::post("/mutate").header("content-type", "application/json");
     assert!(client.request_text(garbage.body(b"{}".to_vec()).unwrap()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_is_excluded_from_sidecars_where_the_admin_wants_it() {
+    let cluster = Cluster::start().await;
+    cluster.namespace("team-a", None).await;
+    let webhook = start_with(&cluster, true);
+    register(&cluster, webhook.address).await;
+    trusted(&cluster, "").await;
+    let key = "traffic.sidecar.istio.io/excludeInboundPorts";
+    let excluded = |pod: &Pod| pod.metadata.annotations.as_ref().and_then(|all| all.get(key).cloned());
+    let mut count = 0;
+    let first = eventually("the API server calls the webhook", async || {
+        count += 1;
+        let pod = make(&cluster, &format!("try-{count}"), |_| ()).await;
+        excluded(&pod)
+    })
+    .await;
+    assert_eq!(first, "2209");
+    for (name, ports, expected) in [("some", "15090", "15090,2209"), ("there", "80,2209", "80,2209"), ("all", "*", "*")]
+    {
+        let pod = make(&cluster, name, |pod| pod["metadata"]["annotations"] = json!({key: ports})).await;
+        assert_eq!(excluded(&pod).as_deref(), Some(expected));
+        assert_eq!(mounts(&pod), [("ml".to_owned(), MOUNT.to_owned())]);
+    }
+    let mounted = make(&cluster, "mounted", crate::cluster::mounted).await;
+    assert_eq!(excluded(&mounted).as_deref(), Some("2209"), "who has the mount already is no less a notebook");
+    let without = |pod: &mut Value| pod["metadata"]["ownerReferences"] = json!([]);
+    assert_eq!(excluded(&make(&cluster, "no-owner", without).await), None);
 }

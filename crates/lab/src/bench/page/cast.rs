@@ -18,58 +18,72 @@ use crate::kubeflow::contributor::{Role, contributor};
 use crate::kubeflow::notebook::{Notebook, STOPPED, stateful_set};
 use crate::team::kind;
 
-pub(super) const PROFILES: usize = 200;
+pub(in crate::bench) const PROFILES: usize = 200;
 /// In each profile: eight run, one is stopped, and one has run since before Fairlead.
-pub(super) const NOTEBOOKS: usize = 10;
+pub(in crate::bench) const NOTEBOOKS: usize = 10;
 /// How many people of each kind look at it: one person may have twenty streams.
 const VISITORS: usize = 5;
 /// Profiles that are written at the same time.
 const AT_ONCE: usize = 12;
 
 /// The namespace of a profile.
-pub(super) fn profile(number: usize) -> String {
+pub(in crate::bench) fn profile(number: usize) -> String {
     format!("team-{number:03}")
 }
 
 /// Whose a profile is.
-pub(super) fn owner(number: usize) -> String {
+pub(in crate::bench) fn owner(number: usize) -> String {
     format!("person-{number:03}@example.com")
 }
 
 /// Who edits in all profiles.
-pub(super) fn everywhere() -> Vec<String> {
+pub(in crate::bench) fn everywhere() -> Vec<String> {
     (0..VISITORS).map(|number| format!("everywhere-{number}@example.com")).collect()
 }
 
 /// Who edits in the first profile alone.
-pub(super) fn in_the_first() -> Vec<String> {
+pub(in crate::bench) fn in_the_first() -> Vec<String> {
     (0..VISITORS).map(|number| format!("one-profile-{number}@example.com")).collect()
 }
 
 /// The name of one of a profile's notebooks.
-pub(super) fn notebook(number: usize) -> String {
+pub(in crate::bench) fn notebook(number: usize) -> String {
     format!("notebook-{number}")
 }
 
 /// The id of a notebook's card in the page.
-pub(super) fn card(of: usize, number: usize) -> String {
+pub(in crate::bench) fn card(of: usize, number: usize) -> String {
     format!("nb-{}_{}", profile(of), notebook(number))
 }
 
 /// Writes all of it.
-pub(super) async fn write(client: &Client) -> Result<()> {
+pub(in crate::bench) async fn write(client: &Client) -> Result<()> {
+    write_profiles(client, PROFILES, |of| {
+        let here = if of == 0 { in_the_first() } else { Vec::new() };
+        everywhere().into_iter().chain(here).collect()
+    })
+    .await
+}
+
+/// Writes so many profiles with their notebooks, each with the contributors that `people` says.
+pub(in crate::bench) async fn write_profiles(
+    client: &Client,
+    count: usize,
+    people: impl Fn(usize) -> Vec<String>,
+) -> Result<()> {
     let mut written = 0;
-    let mut all = stream::iter((0..PROFILES).map(|of| one_profile(client, of))).buffer_unordered(AT_ONCE);
+    let profiles = (0..count).map(|of| one_profile(client, of, people(of)));
+    let mut all = stream::iter(profiles).buffer_unordered(AT_ONCE);
     while let Some(()) = all.try_next().await? {
         written += 1;
         if written % 50 == 0 {
-            tracing::info!("{written} of {PROFILES} profiles with {NOTEBOOKS} notebooks each");
+            tracing::info!("{written} of {count} profiles with {NOTEBOOKS} notebooks each");
         }
     }
     Ok(())
 }
 
-async fn one_profile(client: &Client, of: usize) -> Result<()> {
+async fn one_profile(client: &Client, of: usize, people: Vec<String>) -> Result<()> {
     let (name, owner) = (profile(of), owner(of));
     let object = json!({"apiVersion": "kubeflow.org/v1", "kind": "Profile", "metadata": {"name": name},
         "spec": {"owner": {"kind": "User", "name": owner}}});
@@ -78,8 +92,7 @@ async fn one_profile(client: &Client, of: usize) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     create(&namespaces, json!({"metadata": {"name": name, "annotations": {"owner": owner}}})).await?;
     let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &name);
-    let here = if of == 0 { in_the_first() } else { Vec::new() };
-    for person in everywhere().into_iter().chain(here) {
+    for person in people {
         let (binding, _) = contributor(&name, &person, Role::Edit);
         create(&bindings, serde_json::to_value(binding).context("writing a RoleBinding")?).await?;
     }

@@ -12,9 +12,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::super::figures::Figures;
+use super::super::running::Running;
 use super::cast;
-use super::figures::Figures;
-use super::running::Running;
 use super::streams::Streams;
 use super::visits::Visits;
 use crate::kubeflow::notebook::STOPPED;

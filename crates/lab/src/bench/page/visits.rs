@@ -14,8 +14,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use super::super::running::{Running, SECRET};
 use super::cast;
-use super::running::{Running, SECRET};
 use crate::apiserver;
 use crate::process::{self, Process};
 

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 
 use super::way::Labels;
 use crate::cluster::is_absent;
+use crate::watch::mesh::ISTIO;
+use crate::webhook::EXCLUDED;
 
-/// Istio's root namespace, whose policies count in all: what Kubeflow ships has it, and Istio unless told otherwise.
-pub(super) const ROOT: &str = "istio-system";
+pub(super) use fairlead_model::plan::mesh::ROOT;
 
-const EXCLUDED: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
 const INCLUDED: &str = "traffic.sidecar.istio.io/includeInboundPorts";
 
 /// A policy of Istio, with what is read of its `spec`.
@@ -68,7 +68,7 @@ pub(super) async fn list<T>(client: &Client, kind: &str, namespace: &str) -> kub
 where
     T: DeserializeOwned + Default,
 {
-    for version in ["v1", "v1beta1"] {
+    for version in ISTIO {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("security.istio.io", version, kind));
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         match api.list(&ListParams::default()).await {

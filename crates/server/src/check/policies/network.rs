@@ -2,6 +2,7 @@
 //! those that select it opens.
 
 use fairlead_model::access::SSHD_PORT;
+use fairlead_model::plan::{MANAGER, mesh};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -29,9 +30,18 @@ pub(super) fn judge(policies: &[NetworkPolicy], pod: &Pod, sources: &[Source]) -
 /// Whether a policy selects the Pod and is about what comes in.
 fn applies(policy: &NetworkPolicy, pod: &Pod) -> bool {
     let Some(spec) = &policy.spec else { return false };
-    let types = spec.policy_types.as_deref().unwrap_or_default();
-    let inbound = types.is_empty() || types.iter().any(|kind| kind == "Ingress");
-    inbound && selects(spec.pod_selector.as_ref(), Some(pod.labels())) != Sure::No
+    is_inbound(policy) && selects(spec.pod_selector.as_ref(), Some(pod.labels())) != Sure::No
+}
+
+/// Whether a policy is about what comes in.
+pub(super) fn is_inbound(policy: &NetworkPolicy) -> bool {
+    let types = policy.spec.as_ref().and_then(|spec| spec.policy_types.as_deref()).unwrap_or_default();
+    types.is_empty() || types.iter().any(|kind| kind == "Ingress")
+}
+
+/// Whether Fairlead wrote it.
+pub(super) fn is_ours(policy: &NetworkPolicy) -> bool {
+    policy.name_any() == mesh::NETWORK && policy.labels().get(mesh::MANAGED_BY).is_some_and(|who| who == MANAGER)
 }
 
 fn opens(policy: &NetworkPolicy, pod: &Pod, source: &Source) -> Sure {

@@ -2,6 +2,7 @@
 
 use fairlead_model::NotebookId;
 use fairlead_model::access::SSHD_PORT;
+use fairlead_model::plan::mesh::{DENY, GATEWAY_LABEL};
 use serde_json::{Value, json};
 
 use super::mesh::{Guard, ROOT};
@@ -134,6 +135,7 @@ pub(super) fn unlisted(kind: &str, error: &kube::Error) -> Finding {
     let right = match kind {
         PEERS => "peerauthentications.security.istio.io",
         AUTHORIZATIONS => "authorizationpolicies.security.istio.io",
+        "Pod" => "pods",
         _ => "networkpolicies.networking.k8s.io",
     };
     let fix = if is_answer(error, 403) { "apply deploy/base again: the right to list" } else { "kubectl get -A" };
@@ -154,6 +156,10 @@ fn unknown(kind: &str, names: &[String], namespace: &str) -> Finding {
 /// How to let a DENY spare the port.
 fn spare(names: &[String]) -> String {
     let (namespace, name) = names.first().and_then(|name| name.split_once('/')).unwrap_or_default();
+    if name == DENY {
+        // Fairlead's own: an edit would not last, and the gateways as they are now are let in within seconds.
+        return format!("it is for who is no gateway: kubectl get pods -A -l {GATEWAY_LABEL}=true -o wide");
+    }
     format!(
         "kubectl edit authorizationpolicy -n {namespace} {name}: `notPorts: [\"{SSHD_PORT}\"]` in the operation of \
          each rule"

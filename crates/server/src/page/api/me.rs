@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::{Page, Routes, Visitor};
+use super::{Page, Refused, Routes, Visitor};
 
 pub(super) fn routes() -> Routes {
     Routes::new().get("/api/v1/me", me)
@@ -23,17 +23,18 @@ struct Me {
     gateway: String,
     /// What every notebook's host name ends in.
     suffix: String,
-    /// The lines that a client's `known_hosts` should have.
+    /// The lines that this person's `known_hosts` should have.
     known_hosts: Vec<String>,
 }
 
-async fn me(State(page): State<Arc<Page>>, visitor: Visitor) -> Json<Me> {
-    Json(Me {
+async fn me(State(page): State<Arc<Page>>, visitor: Visitor) -> Result<Json<Me>, Refused> {
+    let known_hosts = page.known_hosts_of(&visitor.person).await?;
+    Ok(Json(Me {
         person: visitor.person.to_string(),
         admin: visitor.admin,
         shared_origin: page.settings.is_shared_origin(),
         gateway: format!("{}:{}", page.gateway.host(), page.gateway.port()),
         suffix: page.suffix.as_str().to_owned(),
-        known_hosts: page.known_hosts.borrow().lines().map(str::to_owned).collect(),
-    })
+        known_hosts: known_hosts.lines().map(str::to_owned).collect(),
+    }))
 }

@@ -194,17 +194,18 @@ async fn block(
     code: &str,
 ) -> Result<Response, Refused> {
     let fingerprint = key.fingerprint().to_string();
-    let [shell, powershell] = [Terminal::Shell, Terminal::PowerShell].map(|terminal| text(page, key, code, terminal));
+    let known = page.known_hosts_of(&frame.visitor.person).await?;
+    let [shell, powershell] =
+        [Terminal::Shell, Terminal::PowerShell].map(|terminal| text(page, &known, key, code, terminal));
     let state = look(page, &frame, &fingerprint).await?;
     let (shell, powershell) = (shell?, powershell?);
     let (code, windows, shared_origin) = (code.to_owned(), is_windows(headers), page.settings.is_shared_origin());
     show(&Block { frame, shell, powershell, windows, fingerprint, code, state, shared_origin })
 }
 
-fn text(page: &Page, key: &PublicKey, code: &str, terminal: Terminal) -> Result<String, Refused> {
-    let known_hosts = page.known_hosts.borrow().clone();
+fn text(page: &Page, known_hosts: &str, key: &PublicKey, code: &str, terminal: Terminal) -> Result<String, Refused> {
     let code = Some(code).filter(|code| !code.is_empty());
-    let setup = Setup { gateway: &page.gateway, suffix: &page.suffix, known_hosts: &known_hosts, key, code };
+    let setup = Setup { gateway: &page.gateway, suffix: &page.suffix, known_hosts, key, code };
     setup.block(terminal).ok_or(Refused::BadForm)
 }
 
@@ -241,7 +242,8 @@ async fn file(State(page): State<Arc<Page>>, frame: Frame, Form(form): Form<Down
         (CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
     ];
-    Ok((headers, text(&page, &key, &form.code, terminal)?).into_response())
+    let known = page.known_hosts_of(&frame.visitor.person).await?;
+    Ok((headers, text(&page, &known, &key, &form.code, terminal)?).into_response())
 }
 
 /// A key of the visitor's that counts.

@@ -1,13 +1,10 @@
 //! axe-core, which finds what keeps people with a screen reader or a keyboard out.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use fairlead_lab::paths;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Browser;
+use crate::python;
 
 /// A package that carries axe-core 4.12.1 as a file. Pinned, because another version judges by other rules. What it
 /// depends on drives browsers, and is left away.
@@ -33,28 +30,7 @@ pub(super) async fn violations(browser: &Browser) -> Vec<String> {
     found.iter().filter_map(of).collect()
 }
 
-/// axe-core's text, from an environment in the cache that is made where it is not there yet.
 fn script() -> String {
-    let python = paths::cache().unwrap().join("python");
-    let _lock = paths::lock(&python.join("lock")).unwrap();
-    let environment = python.join(PACKAGE);
-    let done = environment.join("done");
-    if !done.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "--no-deps", PACKAGE]));
-        std::fs::write(&done, "").unwrap();
-    }
-    std::fs::read_to_string(file(&environment)).unwrap()
-}
-
-/// Which Python it is names a folder on the way.
-fn file(environment: &std::path::Path) -> PathBuf {
-    let versions = std::fs::read_dir(environment.join("lib")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files = versions.map(|folder| folder.join("site-packages/axe_playwright_python/axe.min.js"));
-    files.find(|file| file.is_file()).expect("the package has axe-core")
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let file = python::file(PACKAGE, "axe_playwright_python/axe.min.js");
+    std::fs::read_to_string(file).unwrap()
 }

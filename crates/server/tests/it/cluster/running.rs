@@ -5,10 +5,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fairlead_model::{HostSuffix, World};
+use fairlead_model::plan::mesh;
+use fairlead_model::{HostSuffix, Time, World};
 use fairlead_server::identity_store::IdentityStore;
 use fairlead_server::ledger::{self, Facts, Worlds};
-use fairlead_server::operator::{self, Operator};
+use fairlead_server::operator::{self, Operator, Policies};
 use fairlead_server::picture::Picture;
 use fairlead_server::watch::{self, Sights};
 use fairlead_server::web::{Metrics, Outcome};
@@ -31,8 +32,11 @@ pub(crate) struct Options {
     pub(crate) resync: Duration,
     pub(crate) greeting_patience: Duration,
     pub(crate) output: Option<Output>,
+    /// What is done about policies; nothing is followed for them where nothing is set.
+    pub(crate) mesh: Option<mesh::Settings>,
     /// Whether the rows are read.
     pub(crate) keys: bool,
+    pub(crate) now: fn() -> Time,
 }
 
 /// What a dry run prints.
@@ -41,7 +45,14 @@ pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Default for Options {
     fn default() -> Self {
-        Self { resync: Duration::from_mins(10), greeting_patience: Duration::from_mins(1), output: None, keys: true }
+        Self {
+            resync: Duration::from_mins(10),
+            greeting_patience: Duration::from_mins(1),
+            output: None,
+            mesh: None,
+            keys: true,
+            now: clock::now,
+        }
     }
 }
 
@@ -64,6 +75,9 @@ impl Cluster {
         let dry_run = options.output.is_some();
         let identity = if dry_run { kept.load_or_pretend().await } else { kept.load_or_create().await }.unwrap();
         let stop = CancellationToken::new();
+        if let Some(settings) = &options.mesh {
+            watch::mesh::start(&self.own, &running.facts, settings, &stop);
+        }
         let operator = Operator {
             client: self.own.clone(),
             store: self.store.clone(),
@@ -73,8 +87,12 @@ impl Cluster {
             suffix: HostSuffix::default(),
             resync: options.resync,
             greeting_patience: options.greeting_patience,
-            dry_run: options.output.map(|output| Box::new(output) as _),
-            now: clock::now,
+            dry_run: options.output.clone().map(|output| Box::new(output) as _),
+            policies: Policies {
+                settings: options.mesh.clone().unwrap_or_default(),
+                dry_run: options.output.map(|output| Box::new(output) as _),
+            },
+            now: options.now,
         };
         let work = operator::run(operator, running.sights.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(work));

@@ -19,14 +19,17 @@ use super::stage::{Live, Stage, within};
 async fn without_fairlead_notebooks_start_and_with_it_the_next_start_is_mounted() {
     let (stage, alice) = Stage::new("away").await;
     let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), "fairlead-system");
-    let replicas = async |count: i32| {
-        let patch = Patch::Merge(json!({"spec": {"replicas": count}}));
-        deployments.patch("fairlead", &PatchParams::default(), &patch).await.unwrap();
-        let settled = async || {
-            let status = deployments.get("fairlead").await.unwrap().status.unwrap_or_default();
-            (status.ready_replicas.unwrap_or(0) == count && status.replicas.unwrap_or(0) == count).then_some(())
-        };
-        within(90, &format!("Fairlead has {count} Pods"), settled).await;
+    let replicas = async |share: i32| {
+        for (name, count) in stage.fairlead.installation.deployments() {
+            let count = count * share;
+            let patch = Patch::Merge(json!({"spec": {"replicas": count}}));
+            deployments.patch(name, &PatchParams::default(), &patch).await.unwrap();
+            let settled = async || {
+                let status = deployments.get(name).await.unwrap().status.unwrap_or_default();
+                (status.ready_replicas.unwrap_or(0) == count && status.replicas.unwrap_or(0) == count).then_some(())
+            };
+            within(90, &format!("{name} has {count} Pods"), settled).await;
+        }
     };
     replicas(0).await;
     let began = std::time::Instant::now();

@@ -1,0 +1,55 @@
+//! Two gateways on one PostgreSQL: one dies, and the other does not notice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::databases::Database;
+use crate::fault_site::Site;
+use crate::full::full;
+use crate::postgres::Postgres;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_killed_takes_its_own_sessions_and_nothing_else() {
+    let site = Site::start(Database::postgres(Arc::new(Postgres::start())).await).await;
+    let _operator = site.serve("operator");
+    let _bert = site.notebook("bert").await;
+    let (mut one, mut two) = (site.serve("gateway"), site.serve("gateway"));
+    one.listens().await;
+    two.listens().await;
+    let (alice, bob) = (site.person("alice", &one).await, site.person("bob", &two).await);
+    site.opens(&alice, "bert").await;
+    site.opens(&bob, "bert").await;
+    let before = site.sessions().await.len();
+    let mut dies = alice.stays_in("bert.team-a.notebook").await;
+    let mut lives = bob.stays_in("bert.team-a.notebook").await;
+    dies.echoes("both").await;
+    lives.echoes("both").await;
+
+    one.kill();
+    let began = Instant::now();
+    lives.echoes("the other goes on").await;
+    bob.gets_into("bert.team-a.notebook").await.is_in("bert");
+    assert!(began.elapsed() < Duration::from_secs(3), "a login took {:?}", began.elapsed());
+    let (said, after) = dies.ends().await;
+    assert!(said.code == Some(255) && after < Duration::from_secs(5), "{said:?} after {after:?}");
+    // Both sessions that stay, and the login: none is twice, and the killed gateway's is there.
+    site.has_recorded(before + 3, 2).await;
+    if full() {
+        // The other gateway misses three signs of life, 20 s from one to the next.
+        let deadline = Instant::now() + Duration::from_secs(100);
+        loop {
+            let sessions = site.sessions().await;
+            let lost = sessions.iter().filter(|(_, end)| end.as_deref() == Some("lost")).count();
+            if lost == 1 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "not said to be lost: {sessions:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        lives.echoes("a minute later").await;
+        site.has_recorded(before + 3, 1).await;
+    }
+    drop(lives.child.stdin.take());
+    let still_open = usize::from(!full());
+    site.has_recorded(before + 3, still_open).await;
+}
