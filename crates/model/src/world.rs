@@ -66,7 +66,7 @@ impl World {
                 set(&mut self.switched_off, off);
                 self.knows_switches = true;
             }
-            Fact::Mesh(fact) => Arc::make_mut(&mut self.mesh).apply(fact),
+            Fact::Mesh(fact) => self.mesh_fact(fact),
             Fact::All(kind, facts) => {
                 self.forget_others(kind, &facts);
                 *self.listings.entry(kind).or_default() += 1;
@@ -75,6 +75,16 @@ impl World {
                 }
             }
             of_space => self.apply_below(of_space),
+        }
+    }
+
+    fn mesh_fact(&mut self, fact: MeshFact) {
+        if matches!(fact, MeshFact::All(..)) {
+            let mut mesh = Mesh::clone(&self.mesh);
+            mesh.apply(fact);
+            set(&mut self.mesh, mesh);
+        } else if !self.mesh.knows(&fact) {
+            Arc::make_mut(&mut self.mesh).apply(fact);
         }
     }
 

@@ -156,7 +156,18 @@ impl Files {
 
     /// All of one moment: a mounted Secret changes by one symlink, `..data`, which leads to a folder that never changes.
     fn read(&self) -> Result<BTreeMap<&'static str, Vec<u8>>> {
-        let dir = self.dir.join("..data").canonicalize().unwrap_or_else(|_| self.dir.clone());
+        let dir = || self.dir.join("..data").canonicalize().unwrap_or_else(|_| self.dir.clone());
+        loop {
+            let before = dir();
+            let files = Self::read_in(&before)?;
+            // The folder of before is removed after a change: what was not found in it may have been there.
+            if dir() == before {
+                return Ok(files);
+            }
+        }
+    }
+
+    fn read_in(dir: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>> {
         let mut files = BTreeMap::new();
         for name in FILES {
             match std::fs::read(dir.join(name)) {

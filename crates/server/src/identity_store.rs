@@ -14,6 +14,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
+use tokio::time::timeout;
 
 use crate::cluster::is_answer;
 use crate::random;
@@ -32,6 +33,8 @@ const REVOKED: &str = "revoked";
 /// 32 bytes from which host keys are derived.
 const MASTER: &str = "master";
 
+/// How long reading it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon running servers know that the Secret was changed.
 pub const LOOK: Duration = Duration::from_secs(10);
 
@@ -90,7 +93,7 @@ impl IdentityStore {
     pub async fn load_or_create(&self) -> Result<Identity> {
         loop {
             let known = self.store.authority().await?;
-            let Some(secret) = self.get_or_read_files().await? else {
+            let Some(secret) = self.get_or_read_files(known.as_deref()).await? else {
                 if let Some(known) = known {
                     bail!(
                         "the Secret `{}` is gone, and the database belongs to the host CA `{known}`, which was in it\n\
@@ -125,7 +128,7 @@ impl IdentityStore {
     pub async fn wait_made(&self) -> Result<Identity> {
         loop {
             if let Some(known) = self.store.authority().await? {
-                match self.get_or_read_files().await {
+                match self.get_or_read_files(Some(&known)).await {
                     Ok(Some(secret)) => {
                         let identity = self.parse(&secret)?;
                         self.vet(&identity, &known)?;
@@ -157,12 +160,20 @@ impl IdentityStore {
     }
 
     async fn get(&self) -> Result<Option<Secret>> {
-        self.secrets.get_opt(SECRET).await.with_context(|| format!("reading the Secret `{}`", self.place()))
+        let silent = || format!("no answer from the API server in {} s", PATIENCE.as_secs());
+        let read = timeout(PATIENCE, self.secrets.get_opt(SECRET)).await;
+        let read = read.unwrap_or_else(|_| Err(kube::Error::Service(silent().into())));
+        read.with_context(|| format!("reading the Secret `{}`", self.place()))
     }
 
-    /// The Secret, or as it is mounted while the API server does not answer.
-    async fn get_or_read_files(&self) -> Result<Option<Secret>> {
-        match (self.get().await, self.read_files()) {
+    /// The Secret, or as it is mounted while the API server does not answer. The mounted one is a minute or two old: it
+    /// counts only where its CA signs for the database, so that nothing goes back to the CA of before a rotation.
+    async fn get_or_read_files(&self, known: Option<&str>) -> Result<Option<Secret>> {
+        let signs = |mounted: &Secret| {
+            let line = self.parse(mounted).map(|identity| identity.authority.public_line());
+            known.is_some() && line.ok().as_deref() == known
+        };
+        match (self.get().await, self.read_files().filter(signs)) {
             (Err(error), Some(mounted)) => {
                 tracing::warn!("taking the host CA from the mounted files: {error:#}");
                 Ok(Some(mounted))

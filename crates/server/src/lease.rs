@@ -30,12 +30,14 @@ pub const LEASE: &str = "fairlead-operator";
 pub const DURATION: Duration = Duration::from_secs(3);
 /// The longest that a record of another version of Fairlead, or of somebody's hand, makes others wait.
 const MAX_DURATION: Duration = Duration::from_mins(1);
-/// A leader that has not renewed for so long stops its work: before anybody else can have begun.
-pub const LIMIT: Duration = Duration::from_secs(2);
-/// How often a leader renews.
-const RENEW: Duration = Duration::from_secs(1);
-/// How often the others look.
-const LOOK: Duration = Duration::from_millis(500);
+/// A leader that has not renewed for so long stops its work: before anybody else can have begun. There is room in it for a
+/// renewal that takes a second, and for another try after one that failed: each loss is a start with nothing known, which
+/// is much to do for an API server that is slow already.
+pub const LIMIT: Duration = Duration::from_millis(2500);
+/// How long after a renewal began the next one does.
+const RENEW: Duration = Duration::from_millis(500);
+/// How often the others look: with [`DURATION`] less than five seconds from the end of a leader to the next one's work.
+const LOOK: Duration = Duration::from_millis(250);
 /// After a request that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long one request may take.
@@ -53,8 +55,8 @@ pub struct Candidate {
 struct Term {
     /// As it was last read or written.
     lease: Lease,
-    /// Until when nobody else can lead.
-    until: Instant,
+    /// When the request began by which it was last renewed.
+    since: Instant,
 }
 
 /// How a term ended.
@@ -68,6 +70,8 @@ enum End {
 struct Seen {
     spec: Option<LeaseSpec>,
     at: Instant,
+    /// Somebody deleted it since.
+    gone: bool,
 }
 
 impl Candidate {
@@ -107,7 +111,7 @@ impl Candidate {
     }
 
     async fn win(&self) -> Term {
-        let mut seen = Seen { spec: None, at: Instant::now() };
+        let mut seen = Seen { spec: None, at: Instant::now(), gone: false };
         let mut said = String::new();
         loop {
             match self.try_to_win(&mut seen).await {
@@ -130,15 +134,23 @@ impl Candidate {
         }
     }
 
-    /// Takes the Lease where it is nobody's: not made yet, given back, one's own, or not renewed.
+    /// Takes the Lease where it is nobody's: not made yet, given back, one's own, not renewed, or deleted for as long.
     async fn try_to_win(&self, seen: &mut Seen) -> Result<Option<Term>, String> {
         let found = in_time(self.leases.get_opt(LEASE)).await.map_err(|error| error.to_string())?;
         let holder = found.as_ref().and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
         if holder.is_some_and(|holder| !holder.is_empty() && holder != self.holder) {
             let spec = found.as_ref().and_then(|lease| lease.spec.clone());
             // By the answer's time: the record is at least as old.
-            if seen.spec != spec {
-                *seen = Seen { spec, at: Instant::now() };
+            if seen.spec != spec || seen.gone {
+                *seen = Seen { spec, at: Instant::now(), gone: false };
+            }
+            if seen.at.elapsed() < duration(seen.spec.as_ref()) {
+                return Ok(None);
+            }
+        } else if found.is_none() && seen.spec.is_some() {
+            // Whoever held it may have renewed a moment before it was deleted, and does not know that yet.
+            if !seen.gone {
+                (seen.at, seen.gone) = (Instant::now(), true);
             }
             if seen.at.elapsed() < duration(seen.spec.as_ref()) {
                 return Ok(None);
@@ -152,7 +164,7 @@ impl Candidate {
             None => in_time(self.leases.create(&params, &lease)).await,
         };
         match done {
-            Ok(lease) => Ok(Some(Term { lease, until: began + LIMIT })),
+            Ok(lease) => Ok(Some(Term { lease, since: began })),
             // Somebody else was first.
             Err(Failed::Conflict) => Ok(None),
             Err(error) => Err(error.to_string()),
@@ -162,9 +174,10 @@ impl Candidate {
     async fn hold(&self, term: &mut Term, work: impl Future<Output = Result<()>>, stop: &CancellationToken) -> End {
         let mut work = pin!(work);
         loop {
-            let Term { lease, until } = term;
-            let until = *until;
-            let mut renewal = pin!(self.renew(lease));
+            let Term { lease, since } = term;
+            // Until then nobody else can lead.
+            let until = *since + LIMIT;
+            let mut renewal = pin!(self.renew(lease, *since + RENEW));
             let renewed = tokio::select! {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
@@ -180,18 +193,21 @@ impl Candidate {
             };
             match renewed {
                 None => {
-                    return End::Lost(format!("the Lease `{LEASE}` could not be renewed for {} s", LIMIT.as_secs()));
+                    return End::Lost(format!(
+                        "the Lease `{LEASE}` could not be renewed for {} s",
+                        LIMIT.as_secs_f32()
+                    ));
                 }
                 Some(Err(why)) => return End::Lost(why),
-                Some(Ok(began)) => term.until = began + LIMIT,
+                Some(Ok(began)) => term.since = began,
             }
         }
     }
 
-    /// Renews once, after a while, and tries again until that works: when the request that did began. Fails where it is
+    /// Renews once, when it is due, and tries again until that works: when the request that did began. Fails where it is
     /// somebody else's.
-    async fn renew(&self, lease: &mut Lease) -> Result<Instant, String> {
-        sleep(RENEW).await;
+    async fn renew(&self, lease: &mut Lease, due: Instant) -> Result<Instant, String> {
+        sleep_until(due).await;
         loop {
             let began = Instant::now();
             let next = self.record(lease.clone());

@@ -10,6 +10,7 @@ mod identities;
 mod pass;
 mod policies;
 mod probe;
+mod teller;
 mod trouble;
 
 use std::io::Write;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result};
 use fairlead_model::{HostSuffix, Time};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 use crate::identity_store::Identity;
@@ -78,8 +80,13 @@ pub async fn run(mut operator: Operator, mut sights: Sights) -> Result<()> {
     tokio::try_join!(asks.run(), keeper.run(policies), keep_secrets(operator)).map(drop)
 }
 
-async fn keep_secrets(mut operator: Operator) -> Result<()> {
-    let (mut state, mut found) = State::new(&operator);
+async fn keep_secrets(operator: Operator) -> Result<()> {
+    let (state, found, teller) = State::new(&operator);
+    // Apart from it, too: no key waits for an Event.
+    tokio::try_join!(pass_by_pass(operator, state, found), teller.run()).map(drop)
+}
+
+async fn pass_by_pass(mut operator: Operator, mut state: State, mut found: Receiver<probe::Found>) -> Result<()> {
     let mut rotates = true;
     loop {
         let next = state.pass(&mut operator).await;
@@ -88,10 +95,7 @@ async fn keep_secrets(mut operator: Operator) -> Result<()> {
                 changed.context("following the world")?;
                 tokio::time::sleep(DEBOUNCE).await;
             }
-            changed = operator.identity.changed(), if rotates => {
-                rotates = changed.is_ok();
-                state.forget_identities();
-            }
+            changed = operator.identity.changed(), if rotates => rotates = changed.is_ok(),
             () = state.take_found(&mut found) => {}
             () = tokio::time::sleep_until(next) => {}
         }

@@ -41,6 +41,9 @@ pub async fn run(settings: Settings) -> Result<()> {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::new());
     let stop = stop_signal()?;
+    // What sessions are decided by is followed until the last of them has ended, which is long after `stop`: whoever loses
+    // a right meanwhile is cut.
+    let over = CancellationToken::new();
     // Parts that run until they fail. Each `spawn` returns `Result<()>`; the first that ends, ends the process.
     let mut parts: JoinSet<Result<()>> = JoinSet::new();
 
@@ -74,7 +77,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         readiness: readiness.clone(),
         stop: stop.clone(),
     });
-    let side = ClusterSide { store, facts, worlds, metrics, readiness, stop: stop.clone() };
+    let side = ClusterSide { store, facts, worlds, metrics, readiness, stop: stop.clone(), over: over.clone() };
     // Apart from the others, because they go on for a while after the stop: sessions may end by themselves, and a leader
     // says that it leads no more.
     let mut lasting = JoinSet::new();
@@ -95,6 +98,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     stop.cancel();
     while lasting.join_next().await.is_some() {}
+    over.cancel();
     let lost = recorder.flush(FLUSH).await;
     if lost > 0 {
         tracing::error!(lost, "records are lost: the database is away");

@@ -31,9 +31,9 @@ pub const ROOT: &str = "istio-system";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// By policies that Fairlead writes.
-    #[default]
     Policies,
     /// Not at all: the port goes past it.
+    #[default]
     Exclude,
     /// By whatever somebody else does.
     None,

@@ -8,18 +8,19 @@ use serde_json::Value;
 
 use super::{created, label};
 use crate::access::SSHD_PORT;
+use crate::plan::MANAGER;
 use crate::plan::mesh::{self, Planned};
 use crate::world::{Fact, MeshFact, MeshKind, Ours, Policy, Says};
 
-/// A Pod that dials notebooks, in whatever state: it may dial as soon as it has an address.
+/// A Pod that dials notebooks: from when it has an address until it has ended, since sessions go on while it is deleted.
 #[must_use]
 pub fn gateway(pod: &core::Pod) -> Option<MeshFact> {
     let name = pod.metadata.name.clone()?;
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    let ends = pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Succeeded" | "Failed");
+    let has_ended = matches!(phase, "Succeeded" | "Failed");
     let all = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten().map(|ip| ip.ip.as_str());
-    let addresses = all.chain(status.and_then(|status| status.pod_ip.as_deref())).filter(|_| !ends);
+    let addresses = all.chain(status.and_then(|status| status.pod_ip.as_deref())).filter(|_| !has_ended);
     Some(MeshFact::Gateway(name, addresses.filter_map(|ip| ip.parse().ok()).collect()))
 }
 
@@ -56,10 +57,15 @@ impl From<MeshFact> for Fact {
     }
 }
 
-/// By label and by name: a stranger's policy with our label does not become ours.
+/// By name, and by label or because Fairlead applied it: a stranger's policy with our label does not become ours, and
+/// ours without it stays ours.
 fn ours(kind: MeshKind, name: &str, meta: &ObjectMeta, spec: &Value) -> Option<Ours> {
-    let labels = meta.labels.as_ref()?;
-    if !mesh::is_name(kind, name) || labels.get(mesh::MANAGED_BY).map(String::as_str) != Some(crate::plan::MANAGER) {
+    let label = |key| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let is_labelled = label(mesh::MANAGED_BY) == Some(MANAGER);
+    let mut managers = meta.managed_fields.iter().flatten();
+    let is_applied =
+        managers.any(|by| by.manager.as_deref() == Some(MANAGER) && by.operation.as_deref() == Some("Apply"));
+    if !mesh::is_name(kind, name) || !(is_labelled || is_applied) {
         return None;
     }
     let owners = meta.owner_references.as_deref().unwrap_or_default();
@@ -67,7 +73,8 @@ fn ours(kind: MeshKind, name: &str, meta: &ObjectMeta, spec: &Value) -> Option<O
     Some(Ours {
         uid: meta.uid.clone()?,
         version: meta.resource_version.clone()?,
-        content: Planned::content_of(labels.get(mesh::PART_OF).map(String::as_str), owner, spec),
+        // Without the one label it is not as it should be, whatever the other one says.
+        content: Planned::content_of(label(mesh::PART_OF).filter(|_| is_labelled), owner, spec),
     })
 }
 

@@ -17,14 +17,7 @@ impl World {
         {
             return self.spaces.keys().chain(before.spaces.keys()).cloned().collect();
         }
-        let mut changed = BTreeSet::new();
-        if !Arc::ptr_eq(&self.spaces, &before.spaces) {
-            let is_new = |(name, space): &(&Label, &Arc<_>)| {
-                before.spaces.get(*name).is_none_or(|known| !Arc::ptr_eq(known, *space))
-            };
-            changed.extend(self.spaces.iter().filter(is_new).map(|(name, _)| name.clone()));
-            changed.extend(before.spaces.keys().filter(|name| !self.spaces.contains_key(*name)).cloned());
-        }
+        let mut changed = self.changed_spaces(before);
         if !Arc::ptr_eq(&self.switched_off, &before.switched_off) {
             changed.extend(self.switched_off.symmetric_difference(&before.switched_off).cloned());
         }
@@ -35,6 +28,36 @@ impl World {
         }
         changed.extend(self.with_other_keys(before).chain(self.with_other_addresses(before)).cloned());
         changed
+    }
+
+    /// The namespaces where an object differs.
+    fn changed_spaces(&self, before: &Self) -> BTreeSet<Label> {
+        if Arc::ptr_eq(&self.spaces, &before.spaces) {
+            return BTreeSet::new();
+        }
+        let is_new = |(name, space): &(&Label, &Arc<_>)| {
+            before.spaces.get(*name).is_none_or(|known| !Arc::ptr_eq(known, *space))
+        };
+        let new = self.spaces.iter().filter(is_new).map(|(name, _)| name);
+        new.chain(before.spaces.keys().filter(|name| !self.spaces.contains_key(*name))).cloned().collect()
+    }
+
+    /// Whether something has changed that [`crate::plan::mesh::plan`] depends on.
+    #[must_use]
+    pub fn asks_for_other_policies(&self, before: &Self) -> bool {
+        if self.default_ssh != before.default_ssh
+            || !Arc::ptr_eq(&self.mesh, &before.mesh)
+            || !Arc::ptr_eq(&self.switched_off, &before.switched_off)
+        {
+            return true;
+        }
+        let differs = |name: &Label| match (self.space(name), before.space(name)) {
+            (Some(now), Some(before)) => {
+                now.profile != before.profile || now.namespace != before.namespace || now.notebooks != before.notebooks
+            }
+            _ => true,
+        };
+        self.changed_spaces(before).iter().any(differs)
     }
 
     /// The namespaces of people whose keys differ.

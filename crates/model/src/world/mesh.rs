@@ -106,6 +106,18 @@ impl MeshKind {
 }
 
 impl Mesh {
+    /// Whether a fact says nothing new. Of a whole list that is not asked.
+    pub(super) fn knows(&self, fact: &MeshFact) -> bool {
+        match fact {
+            MeshFact::Gateway(pod, addresses) => {
+                self.gateways.get(pod) == Some(addresses).filter(|addresses| !addresses.is_empty())
+            }
+            MeshFact::Policy(kind, namespace, name, policy) => self.policy(*kind, namespace, name) == policy.as_ref(),
+            MeshFact::Absent(kind) => self.listed.get(kind) == Some(&false),
+            MeshFact::All(..) => false,
+        }
+    }
+
     pub(super) fn apply(&mut self, fact: MeshFact) {
         match fact {
             MeshFact::Gateway(pod, addresses) if addresses.is_empty() => drop(self.gateways.remove(&pod)),

@@ -146,7 +146,7 @@ fn nothing_is_known_before_gateways_and_policies_are_listed() {
 }
 
 #[test]
-fn the_addresses_are_those_of_gateways_that_do_not_end() {
+fn the_addresses_are_those_of_gateways_that_have_not_ended() {
     let mut world = world();
     let sees = |world: &World| -> Vec<String> { world.mesh().gateways().iter().map(ToString::to_string).collect() };
     let mut pod = gateway("front", &["10.9.0.1", "fd00::1"]);
@@ -154,7 +154,7 @@ fn the_addresses_are_those_of_gateways_that_do_not_end() {
     assert_eq!(sees(&world), ["10.9.0.1", "fd00::1"]);
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     see_gateway(&mut world, &pod);
-    assert!(sees(&world).is_empty(), "it ends");
+    assert_eq!(sees(&world), ["10.9.0.1", "fd00::1"], "its sessions go on");
     let mut ended = gateway("front", &["10.9.0.1"]);
     ended["status"]["phase"] = "Failed".into();
     see_gateway(&mut world, &ended);
@@ -279,6 +279,14 @@ fn what_is_ours_is_compared_by_all_that_is_planned() {
         assert_ne!(content(&other, &object["spec"]).unwrap().0, planned.content());
         other["labels"] = json!({PART_OF: MANAGER});
         assert_eq!(content(&other, &object["spec"]), None, "without the label it is somebody's");
+        for (manager, operation, is_ours) in
+            [(MANAGER, "Apply", true), (MANAGER, "Update", false), ("kubectl", "Apply", false)]
+        {
+            other["managedFields"] = json!([{"manager": manager, "operation": operation}]);
+            let found = content(&other, &object["spec"]);
+            assert_eq!(found.is_some(), is_ours, "{manager} {operation}");
+            assert!(found.is_none_or(|found| found.0 != planned.content()), "its label is to be put back");
+        }
     }
     assert_eq!(plan.values().filter(|planned| planned.owner.is_some()).count(), 2, "exceptions go with notebooks");
     assert!(world.notebook(&id("team-a", "ml")).is_some());
@@ -304,7 +312,7 @@ proptest! {
     #[test]
     fn who_is_allowed_is_not_denied_and_nobody_is_allowed_by_an_empty_list(
         gateways in prop::collection::btree_set(any::<IpAddr>(), 0..4),
-        blocks in prop::collection::vec((any::<[u8; 4]>(), 1_u8..=32), 0..3),
+        blocks in prop::collection::vec((any::<[u8; 4]>(), 8_u8..=32), 0..3),
         closed in any::<bool>(),
         stranger in any::<IpAddr>(),
     ) {
@@ -328,6 +336,8 @@ proptest! {
         prop_assert_eq!(deny["rules"].as_array().unwrap().len(), 1);
         let rule = &deny["rules"][0];
         prop_assert_eq!(&rule["to"], &only_port);
+        // Istio takes no source without a condition.
+        prop_assert_eq!(rule["from"].is_null(), allowed.is_empty());
         let denies = |ip: IpAddr| rule["from"].is_null() || !takes(&rule["from"][0]["source"]["notIpBlocks"], ip);
         for ip in gateways.iter().chain([&stranger]) {
             prop_assert_eq!(denies(*ip), !allowed.iter().any(|block| block.contains(*ip)), "{}", ip);

@@ -31,7 +31,10 @@ const PEERS: &str = "PeerAuthentication";
 pub(super) async fn look_at_installation(check: &Check) -> Vec<Finding> {
     let networks: Api<NetworkPolicy> = Api::all(check.client.clone());
     let mut findings = vec![match networks.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Finding::ok("NetworkPolicies can be listed; those of a notebook are looked at with it"),
+        Ok(_) => Finding::ok(
+            "NetworkPolicies can be listed; those of a notebook are looked at with it, and a network plugin's own kinds \
+             (of Cilium, Calico, AdminNetworkPolicy) are not",
+        ),
         Err(error) => told::unlisted("NetworkPolicy", &error),
     }];
     let peers = mesh::list::<peers::Spec>(&check.client, PEERS, ROOT).await;
@@ -79,8 +82,13 @@ pub(super) async fn look_at_notebook(check: &Check, id: &NotebookId, name: &str,
     }
     match mesh::guard(&pod) {
         Guard::Sidecar => {
-            findings.extend(own::not_excluded(check));
-            findings.extend(look_at_mesh(check, id, &pod, &sources).await);
+            let of_mesh = look_at_mesh(check, id, &pod, &sources).await;
+            if own::is_older(check, &pod) {
+                findings.push(own::not_excluded());
+                findings.extend(of_mesh.map(own::met_by_restart));
+            } else {
+                findings.extend(of_mesh);
+            }
             if check.mesh.mode == Mode::Policies {
                 findings.push(own::authorizations(check, id).await);
             }
@@ -134,7 +142,7 @@ async fn sources(check: &Check) -> Vec<Source> {
     let pods: Api<Pod> = Api::namespaced(check.client.clone(), &check.namespace);
     let labelled = ListParams::default().labels("app.kubernetes.io/name=fairlead");
     let mut pods = pods.list(&labelled).await.map(|found| found.items).unwrap_or_default();
-    // Where operator and gateways are Pods of their own, the operator's dial nobody.
+    // Those without the label dial nobody: left from before, or not the manifests' own.
     let dials = |pod: &Pod| pod.labels().get(GATEWAY_LABEL).is_some_and(|word| word == "true");
     if pods.iter().any(dials) {
         pods.retain(dials);

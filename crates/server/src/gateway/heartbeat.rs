@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairlead_model::Time;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::live::Live;
@@ -39,9 +39,17 @@ impl Others {
     }
 }
 
+/// Never two sooner after one another than that. A process that was stalled must not make up for the beats it missed, all
+/// at once: it would find every other gateway's row the same in each.
+fn beats(every: Duration) -> Interval {
+    let mut beats = interval(every);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
+}
+
 /// Runs until it is aborted. The database may be away: then it says so once.
 pub(super) async fn run(store: Store, gateway: String, live: Arc<Live>, every: Duration, keep: Duration) {
-    let mut ticks = tokio::time::interval(every);
+    let mut ticks = beats(every);
     let mut away = false;
     let mut pruned: Option<Instant> = None;
     let mut others = Others::default();
@@ -107,5 +115,19 @@ mod tests {
             assert_eq!(others.look(vec![row("mute", None)]), []);
         }
         assert_eq!(others.look(vec![row("mute", None)]), [row("mute", None)]);
+    }
+
+    #[tokio::test]
+    async fn after_a_stall_no_beat_is_made_up_for() {
+        let every = Duration::from_millis(50);
+        let mut ticks = beats(every);
+        ticks.tick().await;
+        std::thread::sleep(every * 5);
+        ticks.tick().await;
+        for _ in 0..MISSED {
+            let last = Instant::now();
+            ticks.tick().await;
+            assert!(last.elapsed() >= every / 2, "{:?}", last.elapsed());
+        }
     }
 }

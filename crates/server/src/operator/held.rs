@@ -88,8 +88,8 @@ impl Held {
     }
 }
 
-/// A number from 0 to 1 that differs by UID.
-fn spread(uid: &str) -> f64 {
+/// A number from 0 to 1 that differs by UID, or by another name.
+pub(super) fn spread(uid: &str) -> f64 {
     let sum = uid.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     f64::from(sum) / f64::from(u32::MAX)
 }

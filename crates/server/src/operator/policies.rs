@@ -1,37 +1,36 @@
 //! Keeps the policies of mesh and network as the plan says, and leaves alone what somebody else made.
 
+mod held;
+mod kinds;
+mod request;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fairlead_model::plan::MANAGER;
 use fairlead_model::plan::mesh::{self, Plan, Planned, Settings};
 use fairlead_model::world::{MeshKind, Ours};
 use fairlead_model::{Label, World};
 use futures::{StreamExt, stream};
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use serde_json::Value;
 use tokio::time::Instant;
 
+use super::held::spread;
 use super::print_value;
-use crate::cluster::is_answer;
 use crate::ledger::Worlds;
-use crate::watch::{chain, mesh as watched};
+use held::Held;
+use kinds::Kinds;
+use request::Job;
 
 /// Changes that come close together are written together: a rollout changes each gateway's address.
 const DEBOUNCE: Duration = Duration::from_millis(250);
+/// Between two plans: what is written comes back by the watch, in many small changes.
+const PAUSE: Duration = Duration::from_secs(1);
 /// At most this many requests at once.
 const AT_ONCE: usize = 8;
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the watch may take to show what was written; after that it is written again.
-const SETTLES: Duration = Duration::from_secs(5);
-/// Waits between tries of what failed: from this,
+/// Before the next try of what failed once.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
-/// up to this.
-const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// A dry run prints each policy once.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
@@ -47,24 +46,6 @@ pub struct Policies {
 
 type Key = (MeshKind, Label, String);
 
-/// One policy, as it was last written or tried.
-struct Held {
-    content: Value,
-    /// The version that was known when it was written, and the one that it then had.
-    seen: Option<String>,
-    written: Option<String>,
-    /// Whether the watch has shown it since: another version is somebody's change from then on.
-    settled: bool,
-    failures: u32,
-    due: Instant,
-}
-
-/// A policy to write, over the one that is there or as a new one.
-struct Job {
-    planned: Planned,
-    over: Option<Ours>,
-}
-
 pub(super) struct Keeper {
     client: Client,
     worlds: Worlds,
@@ -72,9 +53,7 @@ pub(super) struct Keeper {
     held: BTreeMap<Key, Held>,
     /// What was said, so that it is said once.
     said: BTreeSet<(Key, String)>,
-    resources: BTreeMap<MeshKind, ApiResource>,
-    /// Whether the API server knows `endPort`, and until when that is believed.
-    end_port: Option<(bool, Instant)>,
+    kinds: Kinds,
     /// Deletions that failed are tried again, although nothing changes.
     again: Option<Instant>,
 }
@@ -87,8 +66,7 @@ impl Keeper {
             resync,
             held: BTreeMap::new(),
             said: BTreeSet::new(),
-            resources: BTreeMap::new(),
-            end_port: None,
+            kinds: Kinds::new(client, resync),
             again: None,
         }
     }
@@ -97,18 +75,35 @@ impl Keeper {
     pub(super) async fn run(mut self, mut policies: Policies) -> Result<()> {
         loop {
             let world = self.worlds.borrow_and_update().clone();
+            let begin = Instant::now();
             self.again = None;
+            self.kinds.begin_pass();
             let mut settings = policies.settings.clone();
-            let networks = !settings.network_policies || self.knows_end_port(&mut settings).await;
-            self.pass(&world, &settings, networks, &mut policies.dry_run).await;
+            let end_port = if settings.network_policies { self.kinds.knows_end_port().await } else { Some(false) };
+            settings.network_policies = end_port == Some(true);
+            if end_port.is_none() {
+                self.again = Some(begin + FIRST_RETRY);
+            }
+            self.pass(&world, &settings, end_port.is_some(), &mut policies.dry_run).await;
             let next = self.held.values().map(|held| held.due).chain(self.again).min();
-            let next = next.unwrap_or_else(|| Instant::now() + self.resync);
+            // What is due and could not even be tried must not be tried without a pause.
+            let next = next.unwrap_or_else(|| Instant::now() + self.resync).max(Instant::now() + FIRST_RETRY);
             tokio::select! {
-                changed = self.worlds.changed() => {
-                    changed.context("following the world")?;
-                    tokio::time::sleep(DEBOUNCE).await;
+                changed = self.differs(&world) => {
+                    changed?;
+                    tokio::time::sleep_until((begin + PAUSE).max(Instant::now() + DEBOUNCE)).await;
                 }
                 () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Waits for a change of what policies come from.
+    async fn differs(&mut self, planned: &World) -> Result<()> {
+        loop {
+            self.worlds.changed().await.context("following the world")?;
+            if self.worlds.borrow_and_update().asks_for_other_policies(planned) {
+                return Ok(());
             }
         }
     }
@@ -153,48 +148,30 @@ impl Keeper {
 
     /// Whether a policy has to be written now.
     fn is_wanting(&mut self, key: &Key, planned: &Planned, ours: Option<&Ours>) -> bool {
-        let (content, now) = (planned.content(), Instant::now());
+        let (content, rest) = (planned.content(), self.rest(key));
         let version = ours.map(|ours| ours.version.clone());
         let right = ours.is_some_and(|ours| ours.content == content);
-        let again = now + self.resync;
-        let Some(held) = self.held.get_mut(key).filter(|held| held.content == content) else {
-            if right {
-                // As it was left before a restart: nothing to write.
-                let seen = version.clone();
-                let held = Held { content, seen, written: version, settled: true, failures: 0, due: again };
-                self.held.insert(key.clone(), held);
-            }
-            return !right;
-        };
-        if held.due <= now && held.settled {
-            return true;
+        if let Some(held) = self.held.get_mut(key).filter(|held| held.content == content) {
+            return held.is_wanting(key, right, version, rest);
         }
-        if right || (version.is_some() && version == held.written) {
-            if !held.settled {
-                (held.settled, held.failures, held.due) = (true, 0, again);
-            }
-            held.written = version;
-            return false;
+        if right {
+            // As it was left before a restart: nothing to write.
+            self.held.insert(key.clone(), Held::found(content, version, rest));
         }
-        if held.settled {
-            tracing::warn!(policy = name_of(key), "somebody changed a policy of Fairlead's: it is put back");
-            return true;
-        }
-        // Not shown by the watch yet, or failed: unless somebody else wrote in between, that takes its time.
-        held.due <= now || version != held.seen
+        !right
     }
 
     async fn write(&mut self, jobs: Vec<Job>) {
         let mut ready = Vec::new();
         for job in jobs {
-            match self.resource(job.planned.kind).await {
-                Some(resource) => ready.push((job, resource)),
-                None => self.again = Some(Instant::now() + FIRST_RETRY),
+            match self.kinds.get(job.planned.kind).await {
+                Ok(resource) => ready.push((job, resource)),
+                Err(error) => self.keep(&job, Err(error)),
             }
         }
         let client = &self.client;
         let requests = stream::iter(ready).map(|(job, resource)| async move {
-            let done = apply(client, &resource, &job).await;
+            let done = request::apply(client, &resource, &job).await;
             (job, done)
         });
         let done: Vec<_> = requests.buffer_unordered(AT_ONCE).collect().await;
@@ -205,81 +182,40 @@ impl Keeper {
 
     fn keep(&mut self, Job { planned, over }: &Job, done: Result<Option<String>, String>) {
         let key = (planned.kind, planned.namespace.clone(), planned.name.clone());
-        let before = self.held.remove(&key);
-        let (written, failures, wait) = match done {
-            Ok(written) => (written, 0, SETTLES),
-            Err(error) => {
-                let failures = before.map_or(1, |held| held.failures + 1);
-                tracing::warn!(policy = name_of(&key), error, failures, "writing a policy");
-                // The kind may be served in another version now.
-                self.resources.remove(&key.0);
-                (None, failures, LAST_RETRY.min(FIRST_RETRY * 2_u32.pow(failures.min(6) - 1)))
+        let failures = self.held.remove(&key).map_or(0, |held| held.failures);
+        let written = done.map_err(|error| {
+            if !self.kinds.is_unfound(key.0) {
+                tracing::warn!(policy = name_of(&key), error, failures = failures + 1, "writing a policy");
             }
-        };
+            self.kinds.forget(key.0);
+            failures + 1
+        });
         let seen = over.as_ref().map(|ours| ours.version.clone());
-        // An apply that changed nothing will not be shown.
-        let settled = written.is_some() && written == seen;
-        let due = Instant::now() + if settled { self.resync } else { wait };
-        self.held.insert(key, Held { content: planned.content(), seen, written, settled, failures, due });
+        let held = Held::tried(planned.content(), seen, written, self.rest(&key));
+        self.held.insert(key, held);
     }
 
     async fn remove(&mut self, gone: Vec<(Key, Ours)>) {
         for (key, ours) in gone {
-            let Some(resource) = self.resource(key.0).await else { continue };
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), key.1.as_str(), &resource);
-            // Only what was seen to be ours: nothing that somebody else makes of it meanwhile.
-            let of = Preconditions { uid: Some(ours.uid), resource_version: Some(ours.version) };
-            let params = DeleteParams { preconditions: Some(of), ..DeleteParams::default() };
-            match tokio::time::timeout(PATIENCE, api.delete(&key.2, &params)).await {
-                Ok(Ok(_)) => tracing::info!(policy = name_of(&key), "a policy is removed: it is not needed"),
-                // Gone already, or changed: the watch will tell.
-                Ok(Err(error)) if is_answer(&error, 404) || is_answer(&error, 409) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(policy = name_of(&key), error = chain(&error), "removing a policy");
+            let Ok(resource) = self.kinds.get(key.0).await else {
+                self.again = Some(Instant::now() + FIRST_RETRY);
+                continue;
+            };
+            match request::delete(&self.client, &resource, &key, ours).await {
+                Ok(true) => tracing::info!(policy = name_of(&key), "a policy is removed: it is not needed"),
+                // The watch will tell.
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(policy = name_of(&key), error, "removing a policy");
                     self.again = Some(Instant::now() + FIRST_RETRY);
                 }
-                Err(_) => self.again = Some(Instant::now() + FIRST_RETRY),
             }
         }
     }
 
-    async fn resource(&mut self, kind: MeshKind) -> Option<ApiResource> {
-        if !self.resources.contains_key(&kind) {
-            match watched::served(&self.client, kind).await {
-                Ok(found) => drop(self.resources.insert(kind, found?)),
-                Err(error) => {
-                    tracing::warn!(kind = kind.plural(), error = chain(&error), "looking for the kind");
-                    return None;
-                }
-            }
-        }
-        self.resources.get(&kind).cloned()
-    }
-
-    /// Whether it can be told which NetworkPolicies there should be: where the API server does not know `endPort`, it
-    /// would leave the field out without a word, and so close ports.
-    async fn knows_end_port(&mut self, settings: &mut Settings) -> bool {
-        let now = Instant::now();
-        if self.end_port.is_none_or(|(_, until)| until <= now) {
-            match self.client.apiserver_version().await {
-                Ok(version) => {
-                    let knows = has_end_port(&version.git_version);
-                    if !knows && self.end_port.is_none_or(|(before, _)| before) {
-                        let version = version.git_version;
-                        tracing::warn!(version, "no NetworkPolicy is written: this needs Kubernetes 1.22 (`endPort`)");
-                    }
-                    self.end_port = Some((knows, now + self.resync));
-                }
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "asking for the API server's version");
-                    self.again = Some(now + FIRST_RETRY);
-                }
-            }
-        }
-        if let Some((knows, _)) = self.end_port {
-            settings.network_policies = knows;
-        }
-        self.end_port.is_some()
+    /// How long a policy that is right is left alone: each another time, so that not all come at once.
+    fn rest(&self, key: &Key) -> Duration {
+        self.resync.mul_f64(1.0 - spread(&name_of(key)) / 2.0)
     }
 
     /// What stands in the way of policies; each is said when it is new.
@@ -303,36 +239,11 @@ impl Keeper {
         if let Err(error) = print_value(output, &job.planned.object("v1")) {
             tracing::error!("printing a policy: {error:#}");
         }
-        let due = Instant::now() + FOR_EVER;
-        let content = job.planned.content();
         let seen = job.over.map(|ours| ours.version);
-        let held = Held { content, written: None, seen, settled: false, failures: 0, due };
+        let mut held = Held::tried(job.planned.content(), seen, Ok(None), FOR_EVER);
+        held.due = Instant::now() + FOR_EVER;
         self.held.insert((job.planned.kind, job.planned.namespace, job.planned.name), held);
     }
-}
-
-/// Writes a policy; its version. By force only over what was seen to be ours, in the very version that was seen.
-async fn apply(client: &Client, resource: &ApiResource, job: &Job) -> Result<Option<String>, String> {
-    let Job { planned, over } = job;
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), planned.namespace.as_str(), resource);
-    let mut object = planned.object(&resource.version);
-    let mut params = PatchParams::apply(MANAGER);
-    if let Some(ours) = over {
-        object["metadata"]["uid"] = ours.uid.as_str().into();
-        object["metadata"]["resourceVersion"] = ours.version.as_str().into();
-        params = params.force();
-    }
-    match tokio::time::timeout(PATIENCE, api.patch(&planned.name, &params, &Patch::Apply(&object))).await {
-        Ok(Ok(written)) => Ok(written.metadata.resource_version),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err(format!("no answer from the API server in {} s", PATIENCE.as_secs())),
-    }
-}
-
-/// `endPort` is there by default from 1.22 on. By the version as a whole: some builds leave its parts empty.
-fn has_end_port(version: &str) -> bool {
-    let mut parts = version.trim_start_matches('v').split('.').map(str::parse::<u32>);
-    matches!((parts.next(), parts.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (1, 22))
 }
 
 fn name_of((kind, namespace, name): &Key) -> String {
@@ -341,21 +252,53 @@ fn name_of((kind, namespace, name): &Key) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn end_port_is_known_from_1_22_on() {
-        for (version, knows) in [
-            ("v1.20.2", false),
-            ("v1.21.14-vendor.1", false),
-            ("v1.22.0", true),
-            ("v1.30.1+vendor1", true),
-            ("v1.36.2", true),
-            ("v2.0.0", true),
-            ("v1", false),
-            ("", false),
-        ] {
-            assert_eq!(has_end_port(version), knows, "{version}");
-        }
+    /// What an API server that is away costs: one look for the kind in a pass, and a wait for each policy.
+    #[tokio::test]
+    async fn what_cannot_be_looked_for_waits_and_is_asked_once() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                drop(stream);
+            }
+        });
+        let config = kube::Config::new(format!("http://{address}").parse().expect("an address"));
+        let (_facts, worlds) = crate::ledger::start(World::default());
+        let client = Client::try_from(config).expect("a client");
+        let mut keeper = Keeper::new(&client, &worlds, Duration::from_mins(10));
+        let jobs = || {
+            let planned = |name: u8| Planned {
+                kind: MeshKind::Authorization,
+                namespace: Label::parse("team-a").expect("a name"),
+                name: name.to_string(),
+                owner: None,
+                spec: Value::Null,
+            };
+            (0..50).map(|name| Job { planned: planned(name), over: None }).collect()
+        };
+        keeper.write(jobs()).await;
+        let once = asked.load(Ordering::Relaxed);
+        assert!((1..10).contains(&once), "it asked {once} times");
+        let now = Instant::now();
+        assert_eq!(keeper.held.len(), 50);
+        assert!(keeper.held.values().all(|held| held.due > now + FIRST_RETRY / 2 && held.failures == 1));
+        // In the next pass it asks again, and waits longer.
+        keeper.kinds.begin_pass();
+        keeper.write(jobs()).await;
+        assert_eq!(asked.load(Ordering::Relaxed), once * 2);
+        assert!(keeper.held.values().all(|held| held.due > now + FIRST_RETRY * 3 / 2 && held.failures == 2));
+        let rests: BTreeSet<Duration> = keeper.held.keys().map(|key| keeper.rest(key)).collect();
+        assert!(rests.len() > 40 && rests.iter().all(|rest| (300..=600).contains(&rest.as_secs())), "{rests:?}");
     }
 }

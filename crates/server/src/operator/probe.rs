@@ -10,6 +10,7 @@ use fairlead_model::{NotebookId, Time, World};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 use crate::greeting;
 
@@ -20,6 +21,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SELDOM: u32 = 5;
 /// At most this many Pods are dialled, or asked the API server about, at once.
 const AT_ONCE: usize = 16;
+/// How long one request may take, since others wait for its place.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a probe found: the notebook, its Pod's UID and whether that greeted.
 pub(super) type Found = (NotebookId, Uid, bool);
@@ -72,10 +75,10 @@ impl Prober {
                 };
                 tracing::debug!(notebook = %id, %error, "no greeting yet");
                 // Its image may still be on the way: only a container that has run for a while has no sshd.
-                let pod = pods.get_opt(&candidate.name).await;
+                let pod = timeout(PATIENCE, pods.get_opt(&candidate.name)).await;
                 drop(place);
                 match pod {
-                    Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(&candidate.uid) => {
+                    Ok(Ok(Some(pod))) if pod.metadata.uid.as_deref() == Some(&candidate.uid) => {
                         let without = ran(&pod, id.name.as_str(), now()).is_some_and(|ran| ran >= patience);
                         if without && !reported {
                             reported = true;
@@ -84,8 +87,9 @@ impl Prober {
                             }
                         }
                     }
-                    Ok(_) => return,
-                    Err(error) => tracing::debug!(notebook = %id, %error, "reading the Pod"),
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => tracing::debug!(notebook = %id, %error, "reading the Pod"),
+                    Err(_) => tracing::debug!(notebook = %id, "no answer about the Pod"),
                 }
                 tokio::time::sleep(if reported { patience * SELDOM } else { pause }).await;
                 // A policy that keeps Fairlead out does so from all at once: few tries, and still some until it is said.

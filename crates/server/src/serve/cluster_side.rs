@@ -32,7 +32,10 @@ pub(super) struct ClusterSide {
     pub(super) worlds: Worlds,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
+    /// Asked to stop: from then on nothing new is begun.
     pub(super) stop: CancellationToken,
+    /// The last session has ended too.
+    pub(super) over: CancellationToken,
 }
 
 impl ClusterSide {
@@ -44,14 +47,14 @@ impl ClusterSide {
         parts: &mut JoinSet<Result<()>>,
         lasting: &mut JoinSet<Result<()>>,
     ) -> Result<Option<Showing>> {
-        let Self { store, facts, worlds, metrics, readiness, stop } = self;
+        let Self { store, facts, worlds, metrics, readiness, stop, over } = self;
         let suffix = HostSuffix::parse(&settings.host_suffix).context("reading `--host-suffix`")?;
         let runs = |part: Part| settings.parts.contains(&part);
         let namespace = settings.cluster.namespace.clone();
         readiness.wait_for("cluster", "the cluster's objects are not listed yet");
         let client = cluster::connect(&settings.cluster).await?;
         let picture = Picture::load(&store, settings.max_stale, clock::now()).await?;
-        let sights = cluster_watch::start(&client, &facts, &worlds, picture.as_ref(), &stop);
+        let sights = cluster_watch::start(&client, &facts, &worlds, picture.as_ref(), &over);
         parts.spawn(report(sights.clone(), readiness.clone()));
         if runs(Part::Webhook) && !settings.dry_run {
             start_webhook(settings, &client, &metrics, &stop, parts)?;
@@ -71,7 +74,7 @@ impl ClusterSide {
                 let (suffix, resync, known) = (suffix.clone(), settings.resync, Known::default());
                 let source = Source::Made(kept.clone(), known.clone());
                 let mesh = settings.mesh.planned(&namespace);
-                cluster_watch::mesh::start(&client, &facts, &mesh, &stop);
+                cluster_watch::mesh::start(&client, &facts, &mesh, &over);
                 let leader =
                     Leader { client, namespace, store, worlds, sights, metrics, kept, known, suffix, resync, mesh };
                 if settings.dry_run {
@@ -82,7 +85,7 @@ impl ClusterSide {
                 source
             }
         };
-        let identity = IdentitySide { source, suffix, resync: settings.resync, readiness, stop };
+        let identity = IdentitySide { source, suffix, resync: settings.resync, readiness, over };
         let (work, showing) = identity.begin();
         parts.spawn(work);
         Ok(Some(showing))

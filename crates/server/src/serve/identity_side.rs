@@ -38,7 +38,7 @@ pub(super) struct IdentitySide {
     pub(super) suffix: HostSuffix,
     pub(super) resync: Duration,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) stop: CancellationToken,
+    pub(super) over: CancellationToken,
 }
 
 /// What gateways and pages show, once it is known.
@@ -58,14 +58,14 @@ impl IdentitySide {
     pub(super) fn begin(self) -> (impl Future<Output = Result<()>> + Send + 'static, Showing) {
         let (publish, showing) = watch::channel(None);
         let work = async move {
-            let Self { source, suffix, resync, readiness, stop } = self;
-            let follow = |kept: IdentityStore, first: Identity| kept.follow(first, resync.min(LOOK), &stop);
+            let Self { source, suffix, resync, readiness, over } = self;
+            let follow = |kept: IdentityStore, first: Identity| kept.follow(first, resync.min(LOOK), &over);
             let by_authority =
-                |identity: watch::Receiver<_>| Shown::by_authority(identity, suffix.clone(), clock::now, &stop);
+                |identity: watch::Receiver<_>| Shown::by_authority(identity, suffix.clone(), clock::now, &over);
             let shown = match source {
                 Source::Files { dir, namespace } => {
                     let wanting = |why: &str| readiness.wait_for("identity", why);
-                    Shown::by_files(&dir, &namespace, suffix, clock::now, &stop, wanting).await
+                    Shown::by_files(&dir, &namespace, suffix, clock::now, &over, wanting).await
                 }
                 Source::There(kept) => {
                     let first = kept.load().await?;

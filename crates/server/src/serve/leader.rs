@@ -87,18 +87,16 @@ impl Leader {
         }
     }
 
-    /// The host CA as it is now, made where there is none. A process that serves already does not end because the CA
-    /// or the database cannot be read at this moment: it goes on with what it knows.
+    /// The host CA as it is now, made where there is none. Where one is known already, a process that serves goes on with
+    /// that if no other can be read at this moment: no mounted file is newer.
     async fn identity(&self) -> Result<Identity> {
-        let error = match self.kept.wait().await {
-            Ok(identity) => return Ok(identity),
-            Err(error) => error,
-        };
-        let Some(known) = self.known.get() else { return Err(error) };
-        tracing::error!("going on with the host CA that is known: {error:#}");
+        let Some(known) = self.known.get() else { return self.kept.wait().await };
         match self.kept.load().await {
             Ok(identity) => Ok(identity),
-            Err(_) => Ok(Identity::clone(&known.borrow())),
+            Err(error) => {
+                tracing::error!("going on with the host CA that is known: {error:#}");
+                Ok(Identity::clone(&known.borrow()))
+            }
         }
     }
 }

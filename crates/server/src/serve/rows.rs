@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fairlead_model::{Fact, Time, World};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use crate::ledger::{Facts, Worlds};
 use crate::store::{Store, Topic};
@@ -25,6 +25,8 @@ pub async fn feed_rows(store: Store, facts: Facts) -> Result<()> {
 pub(super) async fn beat(store: Store, parts: Vec<&'static str>) -> Result<()> {
     let id = random::id()?;
     let mut ticks = tokio::time::interval(BEAT);
+    // After a stall there is nothing to make up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         // Where the database is away, others say so.

@@ -13,7 +13,7 @@ use super::Store;
 /// So many notebooks in one transaction: nobody else should wait long for SQLite's one writer, nor one call take too
 /// long where every key changes, as after the loss of a master secret.
 const AT_ONCE: usize = 200;
-/// At most so many keys for one answer, the newest: somebody's roles could come and go all day.
+/// At most so many keys of one namespace in an answer: roles and notebooks could come and go all day.
 const REVOKED: i64 = 1_000;
 
 impl Store {
@@ -68,14 +68,20 @@ impl Store {
         Ok(line.and_then(|line| PublicKey::parse(&line).ok()).map(|(key, _)| key))
     }
 
-    /// The host keys that notebooks of these namespaces had before, newest first; never one that a notebook has now.
+    /// The host keys that notebooks of these namespaces had before; never one that a notebook has now. Each namespace has
+    /// its own limit: first comes the last one of each notebook that is there, then the one before; those of notebooks
+    /// that are gone come last.
     pub async fn revoked_host_keys(
         &self,
         namespaces: &BTreeSet<&Label>,
         now: Time,
     ) -> Result<Vec<(NotebookId, PublicKey)>> {
-        let sql = "select notebook, line from revoked_host_keys where namespace = $1 and until > $2
-            order by until desc, notebook, line limit $3";
+        let sql = "select former.notebook, former.line from
+                (select notebook, line, until,
+                    row_number() over (partition by notebook order by until desc, line) as place
+                    from revoked_host_keys where namespace = $1 and until > $2) as former
+                left join host_keys on host_keys.namespace = $1 and host_keys.notebook = former.notebook
+            order by case when host_keys.line is null then 1 else 0 end, place, until desc, former.notebook limit $3";
         let read = async |conn: &mut AnyConnection| {
             let mut all = Vec::new();
             for namespace in namespaces {
@@ -89,7 +95,7 @@ impl Store {
         let parse = |(namespace, notebook, line): (&str, String, String)| {
             Some((NotebookId::parse(namespace, &notebook).ok()?, PublicKey::parse(&line).ok()?.0))
         };
-        Ok(rows.into_iter().filter_map(parse).take(usize::try_from(REVOKED).unwrap_or(usize::MAX)).collect())
+        Ok(rows.into_iter().filter_map(parse).collect())
     }
 }
 

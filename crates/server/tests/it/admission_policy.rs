@@ -12,9 +12,11 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 
 use crate::cluster::{SYSTEM, eventually, owner};
-use crate::manifests::{bash, deploy};
+use crate::manifests::{bash, deploy, one, shipped};
 
 const PROFILE: &str = "team-a";
+/// Another, where somebody else was first with the names.
+const TAKEN: &str = "team-b";
 /// Something in base64, as `caBundle` is.
 const PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==";
 
@@ -99,6 +101,57 @@ fn with(object: &Value, path: &str, value: Value) -> Value {
     object
 }
 
+/// What does not need a server that knows the kind: all is bound and denies, and no expression names what is not there.
+#[test]
+fn each_policy_is_bound_and_its_expressions_name_what_there_is() {
+    let all = shipped("admission-policy");
+    let policies: Vec<&Value> = all.iter().filter(|one| one["kind"] == "ValidatingAdmissionPolicy").collect();
+    assert_eq!(policies.len(), 7);
+    let about = |fields: &'static str| fields.split(' ').collect::<Vec<_>>();
+    let metas = about("name labels annotations finalizers ownerReferences");
+    let webhook = about(
+        "name clientConfig rules failurePolicy matchPolicy matchConditions namespaceSelector objectSelector \
+                         reinvocationPolicy sideEffects timeoutSeconds admissionReviewVersions",
+    );
+    let specs = about("action rules selector mtls portLevelMtls policyTypes podSelector ingress");
+    for policy in policies {
+        let spec = &policy["spec"];
+        let name = policy["metadata"]["name"].as_str().unwrap();
+        let binding = &one(&all, "ValidatingAdmissionPolicyBinding", name)["spec"];
+        assert_eq!(*binding, json!({"policyName": name, "validationActions": ["Deny"]}));
+        assert_eq!(spec["failurePolicy"], "Fail", "{name}");
+        let who = spec["matchConditions"][0]["expression"].as_str().unwrap();
+        for account in ["fairlead", "fairlead-operator"] {
+            assert!(who.contains(&format!("'system:serviceaccount:{SYSTEM}:{account}'")), "{name}: {who}");
+        }
+        let declared: Vec<&str> =
+            spec["variables"].as_array().into_iter().flatten().map(|one| one["name"].as_str().unwrap()).collect();
+        let texts = ["variables", "validations"].map(|part| spec[part].as_array().into_iter().flatten());
+        for text in texts.into_iter().flatten().map(|one| one["expression"].as_str().unwrap()) {
+            for path in paths(text) {
+                let known = match path.as_slice() {
+                    ["variables", one, ..] => declared.contains(one),
+                    ["object" | "oldObject" | "namespaceObject", "metadata", field, ..] => metas.contains(field),
+                    ["object" | "oldObject", "spec", field, ..] => specs.contains(field),
+                    ["object" | "oldObject", field] | ["object" | "oldObject", field, ..] => {
+                        ["spec", "status", "type", "webhooks"].contains(field)
+                    }
+                    ["one" | "old", field, ..] if name == "fairlead-webhooks" => webhook.contains(field),
+                    ["request", field, ..] => ["operation", "name", "namespace"].contains(field),
+                    _ => true,
+                };
+                assert!(known, "{name}: {path:?}");
+            }
+        }
+    }
+}
+
+/// What an expression reads: `object.metadata.?labels` as three words.
+fn paths(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || ".?_".contains(c)));
+    words.filter(|word| word.contains('.')).map(|word| word.split('.').map(|part| part.trim_matches('?')).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_writes_what_it_has_to_and_nothing_else() {
     let plane = ControlPlane::start().await.unwrap();
@@ -161,10 +214,12 @@ impl Stage {
             let meta = json!({"name": name, "namespace": PROFILE, "labels": labels});
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {"podSelector": {}}})
         };
+        let taken = |version: &str, kind: &str, name: &str, spec: &Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": TAKEN}, "spec": spec});
         let closed = json!({"apiVersion": "security.istio.io/v1beta1", "kind": "AuthorizationPolicy", "spec": {},
             "metadata": {"name": "fairlead-ssh-deny", "namespace": PROFILE}});
         let items = [
             namespace(PROFILE, json!({"app.kubernetes.io/part-of": "kubeflow-profile"})),
+            namespace(TAKEN, json!({"app.kubernetes.io/part-of": "kubeflow-profile"})),
             namespace("istio-system", json!({})),
             notebook,
             pod,
@@ -173,6 +228,8 @@ impl Stage {
             policy("somebodys", &json!({})),
             policy("fairlead-ssh", &mine),
             closed,
+            taken("networking.k8s.io/v1", "NetworkPolicy", "fairlead-ssh", &json!({"podSelector": {}})),
+            taken("security.istio.io/v1beta1", "PeerAuthentication", "fairlead-ml", &json!({})),
         ];
         for overlay in ["base", "overlays/production"] {
             run(&format!("kubectl kustomize {overlay} | kubectl apply --server-side --force-conflicts -f -"), "");
@@ -355,6 +412,8 @@ async fn peer_authentications(operator: &Writer, stage: &Stage) {
         .refused(apply("istio-system", good.clone()).await, "Fairlead writes PeerAuthentications in profiles alone");
     let label = "Fairlead writes PeerAuthentications labelled app.kubernetes.io/managed-by=fairlead";
     operator.refused(apply(PROFILE, with(&good, "/metadata/labels", json!({}))).await, label);
+    let foreign = "Fairlead changes no PeerAuthentication that it did not make";
+    operator.refused(apply(TAKEN, good.clone()).await, foreign);
     let one = "Fairlead's PeerAuthentications are of one Notebook, and about port 2209 alone";
     for (path, value) in [
         ("/metadata/ownerReferences", json!([])),
@@ -387,6 +446,8 @@ async fn network_policies(operator: &Writer) {
     let label = "Fairlead writes NetworkPolicies labelled app.kubernetes.io/managed-by=fairlead";
     let theirs = json!({"app.kubernetes.io/managed-by": "somebody"});
     operator.refused(apply(PROFILE, with(&good, "/metadata/labels", theirs)).await, label);
+    let foreign = "Fairlead changes no NetworkPolicy that it did not make";
+    operator.refused(apply(TAKEN, good.clone()).await, foreign);
     let shape = "Fairlead's NetworkPolicies are about what comes into notebooks";
     for (path, value) in [
         ("/spec/policyTypes", json!(["Ingress", "Egress"])),

@@ -34,7 +34,7 @@ pub(crate) fn check(cluster: &Cluster, client: &Client) -> Check {
         namespace: SYSTEM.to_owned(),
         suffix: HostSuffix::default(),
         ssh: SshDefault::OptOut,
-        mesh: mesh::Settings { namespace: SYSTEM.to_owned(), ..mesh::Settings::default() },
+        mesh: mesh::Settings { mode: mesh::Mode::Policies, namespace: SYSTEM.to_owned(), ..mesh::Settings::default() },
         now: clock::now,
         parts: EVERY.to_vec(),
         page: None,
@@ -190,6 +190,12 @@ async fn a_gateways_process_is_judged_by_what_gateways_need_and_the_whole_by_who
     cluster
         .pod(SYSTEM, "front-0", "front", None, "10.1.0.9", |pod| {
             pod["metadata"]["labels"] = json!({"fairlead.dev/gateway": "true"});
+        })
+        .await;
+    cluster
+        .pod(SYSTEM, "operator-0", "operator", None, "10.1.0.10", |pod| {
+            pod["metadata"]["labels"] =
+                json!({"fairlead.dev/gateway": "true", "app.kubernetes.io/component": "operator"});
         })
         .await;
     says("gateways: 1, all of them ready").await;

@@ -13,7 +13,7 @@ use fairlead_server::clock;
 use fairlead_server::gateway_identity::Shown;
 use fairlead_server::identity_store::IdentityStore;
 use fairlead_server::operator::gateway_secret;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,16 @@ async fn the_gateways_secret_is_kept_as_it_should_be_and_somebody_elses_is_left_
     cluster.apply(Some(SYSTEM), foreign).await;
     let kept = IdentityStore::new(cluster.own.clone(), SYSTEM, cluster.store.clone());
     let made = kept.load_or_create().await.unwrap();
+    // They are there before their Secret is, so their kubelets know of none.
+    for (name, label) in [("front-1", "true"), ("front-2", "true"), ("other", "false")] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "labels": {"fairlead.dev/gateway": label}},
+            "spec": {"containers": [{"name": "fairlead", "image": "fairlead"}]}});
+        cluster.apply(Some(SYSTEM), pod).await;
+    }
+    let touched = async |pod: &str| {
+        cluster.api::<Pod>(SYSTEM).get(pod).await.unwrap().metadata.annotations?.remove("fairlead.dev/secret-version")
+    };
     let stop = CancellationToken::new();
     let identity = kept.clone().follow(made.clone(), Duration::from_millis(200), &stop);
     let (client, every) = (cluster.own.clone(), Duration::from_millis(300));
@@ -102,5 +112,10 @@ async fn the_gateways_secret_is_kept_as_it_should_be_and_somebody_elses_is_left_
     let begun = kept.begin_rotation().await.unwrap();
     let wanted = begun.for_gateways(clock::now()).unwrap().secret(SYSTEM).data;
     eventually("both CAs are in it", async || (data().await == wanted).then_some(())).await;
+    let version = cluster.secret(SYSTEM, SECRET).await.unwrap().metadata.resource_version;
+    for pod in ["front-1", "front-2"] {
+        eventually("its kubelet is told", async || (touched(pod).await == version).then_some(())).await;
+    }
+    assert_eq!(touched("other").await, None);
     work.abort();
 }

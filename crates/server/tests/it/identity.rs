@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fairlead_model::HostSuffix;
 use fairlead_model::client_config::GATEWAY_ALIAS;
+use fairlead_model::identity::Authority;
 use fairlead_server::clock;
 use fairlead_server::gateway_identity::Shown;
 use fairlead_server::identity_store::{self, IdentityStore};
@@ -175,4 +176,10 @@ async fn the_mounted_secret_serves_while_the_api_server_is_away() {
     assert!(kept.load_or_create().await.is_err());
     let with_files = kept.with_files(Some(dir.path().to_owned()));
     assert_eq!(with_files.load_or_create().await.unwrap().authority.public_line(), line);
+
+    // Files of before a rotation's end have the CA that signs now only as the next one.
+    let before = Authority::generate(&[5; 32]).unwrap();
+    std::fs::rename(dir.path().join("ca"), dir.path().join("ca-next")).unwrap();
+    std::fs::write(dir.path().join("ca"), before).unwrap();
+    assert!(with_files.load_or_create().await.is_err());
 }

@@ -131,12 +131,11 @@ async fn one_of_two_leads_and_the_other_follows_a_death_soon_and_a_release_at_on
     assert!(holder(&lease(&cluster).await).starts_with(&format!("{first}_")));
     // It stays so for longer than a record counts.
     let version = async || lease(&cluster).await.metadata.resource_version.unwrap();
-    for _ in 0..4 {
+    while terms.all()[0].from.elapsed() <= DURATION * 3 / 2 {
         let before = version().await;
         eventually("a renewal", async || (version().await != before).then_some(())).await;
     }
     assert_eq!((terms.all().len(), terms.leader()), (1, Some(first)), "nobody took it from who renews");
-    assert!(terms.all()[0].from.elapsed() > DURATION);
 
     let died = Instant::now();
     leader.dies();
@@ -154,7 +153,7 @@ async fn one_of_two_leads_and_the_other_follows_a_death_soon_and_a_release_at_on
     let gave = Instant::now();
     other.ends_well().await;
     assert_eq!(terms.leads("the third leads", |who| who != second).await, "three");
-    assert!(gave.elapsed() < Duration::from_millis(1500), "{:?}", gave.elapsed());
+    assert!(gave.elapsed() < LIMIT, "long before the record ran out: {:?}", gave.elapsed());
     third.ends_well().await;
     assert_eq!(holder(&lease(&cluster).await), "", "it was given back");
     terms.never_overlap();
@@ -170,7 +169,7 @@ async fn a_leader_that_cannot_renew_stops_before_another_begins() {
         cluster.plane.stop_server().unwrap();
         eventually("nobody leads", async || terms.leader().is_none().then_some(())).await;
         let led = away.elapsed();
-        assert!(led < LIMIT + Duration::from_millis(500), "it went on for {led:?}");
+        assert!(led < DURATION, "it went on for {led:?}");
         cluster.plane.start_server().await.unwrap();
         terms.leads("a leader again", |_| true).await;
     }
@@ -205,6 +204,25 @@ async fn a_leader_whose_lease_was_taken_or_deleted_stops_and_one_that_was_only_t
     eventually("it stops", async || (terms.all()[1].over).then_some(())).await;
     terms.leads("it leads again", |_| true).await;
     terms.never_overlap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_deleted_makes_no_second_leader() {
+    let (cluster, terms) = (Cluster::start().await, Terms::default());
+    let leads = begin(&cluster, &terms, "one", stopped);
+    terms.leads("a leader", |_| true).await;
+    let waits = begin(&cluster, &terms, "two", ahead);
+    // Each time who waits looks before who leads does, or after it.
+    for round in 1..6 {
+        let before = lease(&cluster).await.metadata.resource_version;
+        eventually("a renewal", async || (lease(&cluster).await.metadata.resource_version != before).then_some(()))
+            .await;
+        cluster.delete::<Lease>(SYSTEM, LEASE).await;
+        eventually("it stops", async || terms.all()[round - 1].over.then_some(())).await;
+        terms.leads("it leads again", |_| true).await;
+        terms.never_overlap();
+    }
+    assert_eq!(waits.metrics.leader.get() + leads.metrics.leader.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

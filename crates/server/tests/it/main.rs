@@ -67,6 +67,8 @@ mod monitoring;
 mod operations;
 mod operator;
 mod operator_asks;
+mod operator_events;
+mod operator_identity;
 mod operator_scale;
 mod operator_secrets;
 mod operator_troubles;

@@ -104,28 +104,61 @@ fn a_node_or_a_pod_may_go_and_the_other_stays() {
     assert_eq!((&gateway["type"], &gateway["externalTrafficPolicy"]), (&json!("LoadBalancer"), &json!("Local")));
 }
 
+/// Whether a NetworkPolicy is about a Pod with these labels.
+fn is_about(policy: &Value, labels: &Value) -> bool {
+    let selector = &policy["spec"]["podSelector"];
+    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    selects(&selector["matchLabels"], labels)
+        && expressions.all(|one| {
+            assert_eq!(one["operator"], "In");
+            one["values"].as_array().unwrap().contains(&labels[one["key"].as_str().unwrap()])
+        })
+}
+
 #[test]
-fn network_policies_open_the_ports_that_a_pod_has_and_close_the_rest() {
-    for way in WAYS.iter().filter(|way| way.components.contains(&"network-policies")) {
+fn network_policies_together_open_each_port_of_a_pod_for_whom_it_is_and_nobody_else() {
+    let cluster = json!([{"namespaceSelector": {}}]);
+    let ingress = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}},
+        "podSelector": {"matchLabels": {"app": "istio-ingressgateway"}}}]);
+    for way in &WAYS {
         let (all, _) = installed(way);
-        let closed = &one(&all, "NetworkPolicy", "fairlead-closed")["spec"];
-        assert_eq!(*closed, json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
+        if way.components.contains(&"network-policies") {
+            let closed = &one(&all, "NetworkPolicy", "fairlead-closed")["spec"];
+            assert_eq!(*closed, json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
+        }
         for deployment in of_kind(&all, "Deployment") {
             let pod = &deployment["spec"]["template"];
-            let policies = of_kind(&all, "NetworkPolicy").map(|one| &one["spec"]);
-            let rules = policies
-                .filter(|spec| selects(&spec["podSelector"]["matchLabels"], &pod["metadata"]["labels"]))
-                .flat_map(|spec| spec["ingress"].as_array().into_iter().flatten());
-            let named =
-                rules.flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].as_u64().unwrap());
-            let open: BTreeSet<u64> = named.collect();
-            for port in ports(pod) {
-                assert!(
-                    open.contains(&port["containerPort"].as_u64().unwrap()),
-                    "{port} of {}",
-                    deployment["metadata"]
-                );
+            let about: Vec<&Value> =
+                of_kind(&all, "NetworkPolicy").filter(|one| is_about(one, &pod["metadata"]["labels"])).collect();
+            if about.is_empty() {
+                continue;
             }
+            let rules = about.into_iter().flat_map(|one| one["spec"]["ingress"].as_array().into_iter().flatten());
+            let rules: Vec<&Value> = rules.collect();
+            for port in ports(pod) {
+                let takes = |rule: &&&Value| {
+                    rule["ports"].as_array().unwrap().iter().any(|one| one["port"] == port["containerPort"])
+                };
+                let from: BTreeSet<String> = rules.iter().filter(takes).map(|rule| rule["from"].to_string()).collect();
+                let expected = match port["name"].as_str().unwrap() {
+                    "http-metrics" => &cluster,
+                    "http-page" => &ingress,
+                    _ => &Value::Null,
+                };
+                assert_eq!(from, [expected.to_string()].into(), "{port} of {}", deployment["metadata"]);
+            }
+            // A rule without ports is for all of them.
+            assert!(rules.iter().all(|rule| rule["ports"].as_array().is_some_and(|ports| !ports.is_empty())));
+        }
+    }
+}
+
+#[test]
+fn who_dials_notebooks_has_the_label_by_which_policies_let_it_in() {
+    for all in [shipped("base"), shipped("overlays/production")] {
+        for deployment in of_kind(&all, "Deployment") {
+            let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+            assert_eq!(labels["fairlead.dev/gateway"], "true", "{}", deployment["metadata"]);
         }
     }
 }

@@ -110,6 +110,12 @@ async fn authorization_policies_follow_the_gateways_and_are_put_back() {
     let open = Patch::Merge(json!({"spec": {"rules": [{"from": [{"source": {"ipBlocks": ["0.0.0.0/0"]}}]}]}}));
     ours.patch(ALLOW, &PatchParams::default(), &open).await.unwrap();
     becomes(&cluster, AUTHORIZATION, ALLOW, "is put back", allowed(json!(["10.9.0.2/32"]))).await;
+    // What is added has another owner, whom an apply leaves alone.
+    let nobody = Patch::Merge(json!({"spec": {"selector": {"matchLabels": {"is": "nobody"}}}}));
+    let changed = ours.patch(DENY, &PatchParams::default(), &nobody).await.unwrap();
+    assert_eq!(changed.data["spec"]["selector"]["matchLabels"]["is"], "nobody");
+    let whole = |spec: Option<&Value>| spec.is_some_and(|spec| spec.get("selector").is_none());
+    becomes(&cluster, AUTHORIZATION, DENY, "is for all Pods again", whole).await;
 
     // What somebody else made is as it was, and kept out of the way.
     becomes_in_team_b(&cluster).await;
@@ -152,6 +158,15 @@ async fn an_exception_from_strict_tls_comes_and_goes_with_its_reason() {
     let owner = &made.metadata.owner_references.unwrap()[0];
     let notebook = cluster.notebooks("team-a").get("ml").await.unwrap();
     assert_eq!((owner.kind.as_str(), Some(&owner.uid)), ("Notebook", notebook.metadata.uid.as_ref()));
+    // Another port beside sshd's, and a label that is taken off.
+    let added = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}},
+        "spec": {"portLevelMtls": {"8888": {"mode": "DISABLE"}}}});
+    let ours = policies(&cluster, PEER, "team-a");
+    ours.patch("fairlead-ml", &PatchParams::default(), &Patch::Merge(added)).await.unwrap();
+    let one = |spec: Option<&Value>| spec.is_some_and(|spec| spec["portLevelMtls"].as_object().unwrap().len() == 1);
+    becomes(&cluster, PEER, "fairlead-ml", "is about sshd's port alone", one).await;
+    let labels = ours.get("fairlead-ml").await.unwrap().metadata.labels.unwrap();
+    assert_eq!(labels.get("app.kubernetes.io/managed-by").map(String::as_str), Some("fairlead"));
     // Somebody's own for this Pod: of two, the oldest alone would count.
     let own = json!({"selector": {"matchLabels": {"notebook-name": "ml"}}, "mtls": {"mode": "STRICT"}});
     apply(&cluster, PEER, "team-a", "own", own).await;
@@ -194,6 +209,9 @@ async fn a_dry_run_prints_policies_and_writes_none() {
     let _running = cluster.operating(options).await;
     let text = eventually("it is printed", async || Some(output.text()).filter(|text| text.contains(DENY))).await;
     assert!(text.contains("kind: AuthorizationPolicy"), "{text}");
+    // What is printed next follows all that the pass before did.
+    gateway(&cluster, "front-0", &["10.9.0.1"]).await;
+    eventually("the next is printed", async || output.text().contains("10.9.0.1/32").then_some(())).await;
     assert_eq!(spec(&cluster, AUTHORIZATION, "team-a", DENY).await, None);
 }
 
@@ -219,6 +237,26 @@ async fn check_says_whether_our_policies_are_in_place_or_the_port_excluded() {
     says(Mode::Policies, "no gateway has an address", Level::Warn).await;
     says(Mode::Policies, "there is no AuthorizationPolicy `fairlead-ssh-deny`", Level::Warn).await;
     says(Mode::Exclude, "its Pod's sidecar takes port 2209: it was made before", Level::Warn).await;
+    // A restart takes the port out of the sidecar: no policy is to be written for a Pod that is only old.
+    apply(&cluster, PEER, "team-a", "strict", json!({"mtls": {"mode": "STRICT"}})).await;
+    apply(&cluster, AUTHORIZATION, "team-a", "closed", json!({})).await;
+    for (mode, is_restart) in [(Mode::Exclude, true), (Mode::None, false)] {
+        let mut check = check(&cluster, &cluster.own);
+        check.mesh.mode = mode;
+        let all = check.run(Some(&id("team-a", "ml"))).await;
+        for words in ["`team-a/strict` is STRICT", "`team-a/closed` closes its sidecar"] {
+            let found = all.iter().find(|finding| finding.what.contains(words)).unwrap();
+            let fix = found.fix.as_deref().unwrap();
+            assert_eq!(
+                (fix.contains("kubectl"), fix.starts_with("stop the notebook")),
+                (!is_restart, is_restart),
+                "{fix}"
+            );
+        }
+    }
+    for (kind, name) in [(PEER, "strict"), (AUTHORIZATION, "closed")] {
+        policies(&cluster, kind, "team-a").delete(name, &DeleteParams::default()).await.unwrap();
+    }
     says(Mode::None, "somebody else's work", Level::Ok).await;
     let running = cluster.operating(with(Mode::Policies)).await;
     gateway(&cluster, "front-0", &["10.9.0.1"]).await;

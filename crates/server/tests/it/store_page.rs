@@ -77,6 +77,30 @@ fn more_host_keys_than_one_transaction_takes_are_all_written() {
 }
 
 #[test]
+fn keys_to_refuse_are_not_crowded_out_by_notebooks_that_come_and_go() {
+    async fn story(database: Database) {
+        let store = database.open().await;
+        let id = |namespace: &str, name: &str| NotebookId::parse(namespace, name).unwrap();
+        let (bert, ernie) = (id("team-a", "bert"), id("team-b", "ernie"));
+        let there = BTreeSet::from([bert.clone(), ernie.clone()]);
+        let keys = |number: u8| BTreeMap::from([(bert.clone(), key(number)), (ernie.clone(), key(number + 1))]);
+        store.set_host_keys(&keys(1), &there, NOW).await.unwrap();
+        store.set_host_keys(&keys(3), &there, NOW).await.unwrap();
+        // Later than that, in the namespace whose name comes first, somebody makes notebooks and deletes them.
+        let made = (0..1_001).map(|number| (id("team-a", &format!("n{number}")), key(5)));
+        let later = NOW.plus_seconds(60);
+        store.set_host_keys(&keys(3).into_iter().chain(made).collect(), &there, later).await.unwrap();
+        store.set_host_keys(&keys(3), &there, later).await.unwrap();
+        let (a, b) = (Label::parse("team-a").unwrap(), Label::parse("team-b").unwrap());
+        let revoked = store.revoked_host_keys(&[&a, &b].into(), later).await.unwrap();
+        assert_eq!(revoked.len(), 1_001);
+        assert!(revoked.contains(&(bert, key(1))), "of the same namespace");
+        assert!(revoked.contains(&(ernie, key(2))), "of another");
+    }
+    on_both(story);
+}
+
+#[test]
 fn a_part_is_seen_when_any_process_last_said_so_and_forgotten_a_day_later() {
     async fn story(database: Database) {
         let store = database.open().await;

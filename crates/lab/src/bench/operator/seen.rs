@@ -8,10 +8,12 @@ use anyhow::{Context, Result, bail};
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Namespace and notebook.
 pub(super) type Id = (String, String);
@@ -30,22 +32,26 @@ pub(super) struct Seen {
     pods: BTreeMap<Id, Option<String>>,
     /// The notebooks of which something has changed since [`Seen::forget`].
     pub(super) changed: BTreeSet<Id>,
+    /// They end with this: a watch of an API server that has gone would try again for ever, and take the next size's time.
+    _watches: JoinSet<()>,
 }
 
 impl Seen {
     pub(super) fn start(client: &Client) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        follow(client, "app.kubernetes.io/managed-by=fairlead", sender.clone(), |secret: &Secret| {
+        let mut watches = JoinSet::new();
+        watches.spawn(follow(client, "app.kubernetes.io/managed-by=fairlead", sender.clone(), |secret: &Secret| {
             let name = secret.name_any().strip_prefix("fairlead-")?.to_owned();
             let keys = secret.data.as_ref()?.get("authorized_keys")?;
             let lines = keys.0.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"ssh-")).count();
             Some(One::Secret((secret.namespace()?, name), secret.resource_version()?, lines))
-        });
-        follow(client, "notebook-name", sender, |pod: &Pod| {
+        }));
+        watches.spawn(follow(client, "notebook-name", sender, |pod: &Pod| {
             let name = pod.name_any().strip_suffix("-0")?.to_owned();
             Some(One::Pod((pod.namespace()?, name), pod.annotations().get("fairlead.dev/secret-version").cloned()))
-        });
-        Self { events, secrets: BTreeMap::new(), pods: BTreeMap::new(), changed: BTreeSet::new() }
+        }));
+        let (secrets, pods, changed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { events, secrets, pods, changed, _watches: watches }
     }
 
     /// Waits until it is as wished; when the last of it came.
@@ -116,14 +122,15 @@ fn follow<K>(
     client: &Client,
     labels: &str,
     sender: mpsc::UnboundedSender<(Instant, One)>,
-    read: impl Fn(&K) -> Option<One> + Send + 'static,
-) where
+    read: impl Fn(&K) -> Option<One> + Send + Sync + 'static,
+) -> impl Future<Output = ()> + Send + 'static
+where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let api: Api<K> = Api::all(client.clone());
     let config = watcher::Config::default().labels(labels);
-    tokio::spawn(async move {
-        let mut events = Box::pin(watcher::watcher(api, config));
+    async move {
+        let mut events = Box::pin(watcher::watcher(api, config).default_backoff());
         while let Some(event) = events.next().await {
             // Watches end and begin again by themselves.
             if let Ok(Event::Apply(object) | Event::InitApply(object)) = event
@@ -133,5 +140,5 @@ fn follow<K>(
                 return;
             }
         }
-    });
+    }
 }

@@ -117,6 +117,12 @@ pub(super) fn guard(pod: &Pod) -> Guard {
     if goes_past { Guard::GoesPast } else { Guard::Sidecar }
 }
 
+/// Whether sshd's port is among those that the Pod wants excluded from its sidecar, whatever becomes of that.
+pub(super) fn is_excluded(pod: &Pod) -> bool {
+    let ports = pod.annotations().get(EXCLUDED);
+    ports.is_some_and(|ports| ports.split(',').map(str::trim).any(|port| port == "*" || port.parse() == Ok(SSHD_PORT)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -79,11 +79,24 @@ pub(super) fn network(check: &Check, id: &NotebookId, all: &[NetworkPolicy]) -> 
     })
 }
 
+/// What helps a Pod that was made before its port was to be excluded, whatever policies say to it now.
+const RESTART: &str = "stop the notebook and start it again in the dashboard";
+
+/// Whether a Pod, whose sidecar takes the port, was made before that was to be excluded.
+pub(super) fn is_older(check: &Check, pod: &Pod) -> bool {
+    check.mesh.mode == Mode::Exclude && !mesh::is_excluded(pod)
+}
+
 /// A Pod that was made before its port was to be excluded.
-pub(super) fn not_excluded(check: &Check) -> Option<Finding> {
+pub(super) fn not_excluded() -> Finding {
     let what = format!("`--mesh exclude`, and its Pod's sidecar takes port {SSHD_PORT}: it was made before");
-    let wrong = check.mesh.mode == Mode::Exclude;
-    wrong.then(|| Finding::warn(what, "stop the notebook and start it again in the dashboard"))
+    Finding::warn(what, RESTART)
+}
+
+/// The same finding, to be met by a restart and no policy: a new Pod's port goes past its sidecar.
+pub(super) fn met_by_restart(finding: Finding) -> Finding {
+    let fix = finding.fix.as_ref().map(|_| RESTART.to_owned());
+    Finding { fix, ..finding }
 }
 
 /// The addresses that policies name.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use fairlead_model::plan::mesh;
 use fairlead_model::{HostSuffix, Time, World};
-use fairlead_server::identity_store::IdentityStore;
+use fairlead_server::identity_store::{Identity, IdentityStore};
 use fairlead_server::ledger::{self, Facts, Worlds};
 use fairlead_server::operator::{self, Operator, Policies};
 use fairlead_server::picture::Picture;
-use fairlead_server::watch::{self, Sights};
+use fairlead_server::watch::{self as watches, Sights};
 use fairlead_server::web::{Metrics, Outcome};
 use fairlead_server::{clock, serve};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Cluster, PATIENCE, SYSTEM};
@@ -36,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) mesh: Option<mesh::Settings>,
     /// Whether the rows are read.
     pub(crate) keys: bool,
+    /// CA and master secret that the test changes itself; otherwise those of the cluster.
+    pub(crate) identity: Option<watch::Receiver<Arc<Identity>>>,
     pub(crate) now: fn() -> Time,
 }
 
@@ -51,6 +54,7 @@ impl Default for Options {
             output: None,
             mesh: None,
             keys: true,
+            identity: None,
             now: clock::now,
         }
     }
@@ -61,7 +65,7 @@ impl Cluster {
     pub(crate) fn watching(&self, picture: Option<&Picture>) -> Running {
         let stop = CancellationToken::new();
         let (facts, worlds) = ledger::start(World::default());
-        let sights = watch::start(&self.own, &facts, &worlds, picture, &stop);
+        let sights = watches::start(&self.own, &facts, &worlds, picture, &stop);
         Running { worlds, facts, sights, metrics: Arc::default(), stop: vec![stop.drop_guard()] }
     }
 
@@ -76,14 +80,14 @@ impl Cluster {
         let identity = if dry_run { kept.load_or_pretend().await } else { kept.load_or_create().await }.unwrap();
         let stop = CancellationToken::new();
         if let Some(settings) = &options.mesh {
-            watch::mesh::start(&self.own, &running.facts, settings, &stop);
+            watches::mesh::start(&self.own, &running.facts, settings, &stop);
         }
         let operator = Operator {
             client: self.own.clone(),
             store: self.store.clone(),
             worlds: running.worlds.clone(),
             metrics: running.metrics.clone(),
-            identity: kept.follow(identity, Duration::from_mins(10), &stop),
+            identity: options.identity.unwrap_or_else(|| kept.follow(identity, Duration::from_mins(10), &stop)),
             suffix: HostSuffix::default(),
             resync: options.resync,
             greeting_patience: options.greeting_patience,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fairlead_model::access::SSHD_PORT;
 use fairlead_model::cidr::Cidr;
 use fairlead_model::name::{Label, NotebookId};
-use fairlead_model::plan::mesh::{Settings, plan};
+use fairlead_model::plan::mesh::{Mode, Settings, plan};
 use fairlead_model::read::mesh::policy;
 use fairlead_model::world::{Fact, MeshFact, MeshKind, Namespace, Notebook, Profile, Switch, World};
 use fairlead_model::{Person, Time};
@@ -39,7 +39,8 @@ pub(super) fn with_ours(others: &[Value], gateways: &[&str], direct: &str) -> Ve
         world.apply(MeshFact::Gateway(format!("gateway-{index}"), addresses).into());
     }
     let direct = BTreeSet::from([Cidr::parse(direct).unwrap()]);
-    let settings = Settings { direct, namespace: "fairlead-system".to_owned(), ..Settings::default() };
+    let namespace = "fairlead-system".to_owned();
+    let settings = Settings { mode: Mode::Policies, direct, namespace, ..Settings::default() };
     let ours: BTreeMap<_, _> = plan(&world, &settings).policies;
     others.iter().cloned().chain(ours.into_values().map(|planned| planned.object("v1"))).collect()
 }
